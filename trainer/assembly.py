@@ -1,0 +1,182 @@
+"""The parts of a run, put together as the configuration says."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import keras
+import tensorflow as tf
+
+from trainer.config import Config, task_module
+from trainer.data.load import Loaded, load
+from trainer.data.pipeline import distribute
+from trainer.data.plan import IndexPlan, Schedule
+from trainer.errors import BadInput
+from trainer.measures import Measures
+from trainer.optimizer import make_optimizer
+from trainer.source import Source
+from trainer.state import TrainState, make_state, synchronize_batch_norm
+from trainer.task import Task
+
+log = logging.getLogger("trainer")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What both loops work on.
+
+    Attributes:
+        plan: Which examples a training step sees.
+        schedule: Where its calls end.
+        eval_plan: Which examples an evaluation step sees; None without evaluation.
+    """
+
+    config: Config
+    strategy: tf.distribute.Strategy
+    task: Task
+    source: Source
+    data: Loaded
+    plan: IndexPlan
+    schedule: Schedule
+    eval_plan: IndexPlan | None
+    state: TrainState
+    measures: Measures
+
+    @property
+    def epochs(self) -> int:
+        """Epochs in the whole run, the last one perhaps shorter."""
+        return -(-self.schedule.train_steps // self.schedule.steps_per_epoch)
+
+    @property
+    def per_replica_batch_size(self) -> int:
+        """Examples of a full batch on one replica."""
+        return self.plan.global_batch_size // self.strategy.num_replicas_in_sync
+
+    def training_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
+        """Batches from the state's step on, without end."""
+        return distribute(
+            self.strategy, self.data.train, self.source, self.plan, self.schedule,
+            first_step=self.state.step, training=True, single=single,
+        )  # fmt: skip
+
+    def validation_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
+        """The validation split over and over, in its order on disk."""
+        assert self.eval_plan is not None and self.data.validation is not None
+        return distribute(
+            self.strategy, self.data.validation, self.source, self.eval_plan, self.eval_schedule,
+            first_step=0, training=False, single=single,
+        )  # fmt: skip
+
+    @property
+    def eval_schedule(self) -> Schedule:
+        """One evaluation after the other."""
+        assert self.eval_plan is not None
+        steps = self.eval_plan.steps_per_pass
+        loop = self.schedule.steps_per_loop
+        return Schedule(steps_per_epoch=steps, steps_per_loop=loop, train_steps=0)
+
+
+def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
+    """Reads the data and builds the model, the optimizers and what measures them.
+
+    Raises:
+        BadInput: A flag does not fit the data or the devices.
+    """
+    replicas = strategy.num_replicas_in_sync
+    _check_divisible("global_batch_size", config.loop.global_batch_size, replicas)
+    task: Task = task_module(config.run.task).Task(config.task_options)
+    source = task.source()
+    data = load(config.data, source, config.run.task)
+    plan = _plan(config, data)
+    schedule = _schedule(config, plan)
+    with strategy.scope():
+        with keras.RematScope(mode="full" if config.step.remat else None):
+            model = task.model(data.info)
+        if not config.step.keras_semantics:
+            synchronize_batch_norm(model)
+        objectives = task.objectives(model)
+        optimizers = {
+            name: make_optimizer(config.optimizer, schedule.train_steps) for name in objectives
+        }
+        half = config.step.precision == "mixed_float16"
+        scale = config.step.initial_loss_scale if half else 1.0
+        state = make_state(model, optimizers, objectives, scale)
+        measures = Measures(task.metrics(), list(objectives))
+    _say(config, plan, schedule, state, replicas)
+    return Parts(
+        config=config,
+        strategy=strategy,
+        task=task,
+        source=source,
+        data=data,
+        plan=plan,
+        schedule=schedule,
+        eval_plan=_eval_plan(config, data),
+        state=state,
+        measures=measures,
+    )
+
+
+def _check_divisible(flag: str, batch_size: int, replicas: int) -> None:
+    if batch_size % replicas:
+        lower = batch_size // replicas * replicas
+        near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"
+        raise BadInput(
+            f"--{flag}={batch_size} is not divisible by {replicas} replicas; take {near}."
+        )
+
+
+def _plan(config: Config, data: Loaded) -> IndexPlan:
+    examples = len(next(iter(data.train.values())))
+    batch_size = config.loop.global_batch_size
+    if examples < batch_size:
+        raise BadInput(
+            f"--global_batch_size={batch_size} is more than the {examples} examples of "
+            f"--train_split={config.data.train_split}; take at most {examples}."
+        )
+    return IndexPlan(
+        num_examples=examples,
+        global_batch_size=batch_size,
+        seed=config.run.seed,
+        shuffle=config.data.shuffle,
+        drop_remainder=config.data.drop_remainder,
+    )
+
+
+def _eval_plan(config: Config, data: Loaded) -> IndexPlan | None:
+    if data.validation is None:
+        return None
+    examples = len(next(iter(data.validation.values())))
+    batch_size = config.loop.eval_batch_size or config.loop.global_batch_size
+    return IndexPlan(num_examples=examples, global_batch_size=batch_size, shuffle=False)
+
+
+def _schedule(config: Config, plan: IndexPlan) -> Schedule:
+    steps_per_epoch = config.loop.steps_per_epoch or plan.steps_per_pass
+    return Schedule(
+        steps_per_epoch=steps_per_epoch,
+        steps_per_loop=min(config.loop.steps_per_loop, steps_per_epoch),
+        train_steps=config.loop.train_steps or config.loop.epochs * steps_per_epoch,
+    )
+
+
+def _say(
+    config: Config, plan: IndexPlan, schedule: Schedule, state: TrainState, replicas: int
+) -> None:
+    """The batch arithmetic, aloud."""
+    last = plan.num_examples - plan.full_steps * plan.global_batch_size
+    smaller = f", the last one of {last}" if plan.steps_per_pass > plan.full_steps else ""
+    micro = config.step.accumulation_steps
+    parts = f" in {micro} micro-batches" if micro > 1 else ""
+    log.info(
+        "%d examples in batches of %d (%d on each of %d replicas%s): %d steps a pass%s.",
+        plan.num_examples, plan.global_batch_size, plan.global_batch_size // replicas, replicas,
+        parts, plan.steps_per_pass, smaller,
+    )  # fmt: skip
+    log.info(
+        "%s with %s weights; %d steps in epochs of %d, calls of %d; %s, %s.",
+        state.model.name, f"{state.model.count_params():,}", schedule.train_steps,
+        schedule.steps_per_epoch, schedule.steps_per_loop, config.step.precision,
+        config.optimizer.optimizer,
+    )  # fmt: skip

@@ -1,0 +1,72 @@
+"""`--jit_compile=auto`: XLA where it is measured faster, because no rule is right."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import time
+from pathlib import Path
+
+import tensorflow as tf
+
+from trainer.assembly import Parts
+from trainer.errors import BadInput
+from trainer.loop import TrainCall
+from trainer.meters import Meters
+from trainer.workdir import write_json
+
+log = logging.getLogger("trainer")
+
+TRIAL_CALLS = 5
+
+
+def choose(parts: Parts, workdir: Path) -> bool:
+    """Whether to compile the step.
+
+    The choice is kept in `<workdir>/xla.json`, so that a run that goes on has the same step.
+
+    Args:
+        parts: What is trained; its state is as before afterwards.
+        workdir: The run's folder.
+    """
+    asked = parts.config.step.jit_compile
+    if asked != "auto":
+        return asked == "true"
+    kept = workdir / "xla.json"
+    if kept.exists():
+        return bool(json.loads(kept.read_text())["compiled"])
+    seconds = {}
+    for name, compiled in (("plain", False), ("xla", True)):
+        try:
+            seconds[name] = _trial(parts, compiled)
+        except (BadInput, tf.errors.OpError) as error:
+            log.info("XLA cannot compile this step: %s", str(error).splitlines()[0])
+    compiled = seconds.get("xla", float("inf")) < seconds["plain"]
+    write_json(kept, {"compiled": compiled, "seconds_a_step": seconds})
+    figures = ", ".join(f"{name} {1e3 * s:.2f} ms" for name, s in seconds.items())
+    log.info("A step takes %s: %s XLA.", figures, "with" if compiled else "without")
+    return compiled
+
+
+def _trial(parts: Parts, compiled: bool) -> float:
+    """Seconds a step, the first call left out; what the steps changed is put back."""
+    state, numbers = parts.state, parts.state.numbers()
+    variables = [
+        (copy, copy.read_value())
+        for variable in state.variables().values()
+        for copy in parts.strategy.experimental_local_results(variable)
+    ]
+    call = TrainCall(parts, meters := Meters(), compiled)
+    steps = min(10, parts.schedule.steps_per_loop)
+    times = []
+    for _ in range(TRIAL_CALLS + 1):
+        began = time.perf_counter()
+        call(steps)
+        times.append((time.perf_counter() - began) / steps)
+    assert meters.step_seconds > 0
+    for copy, value in variables:
+        copy.assign(value)
+    state.set_numbers(numbers)
+    parts.measures.reset()
+    return statistics.median(times[1:])

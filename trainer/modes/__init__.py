@@ -1,0 +1,1 @@
+"""What `--mode` chooses: one file each, with `run(config)`."""

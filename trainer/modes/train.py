@@ -1,0 +1,202 @@
+"""`--mode=train`: the run from its flags to its summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from trainer import compilation, errors, fit, loop, runtime
+from trainer.assembly import Parts, assemble
+from trainer.callbacks.averages import EvaluateAverages
+from trainer.callbacks.progress import Progress, ordered
+from trainer.callbacks.record import Record
+from trainer.callbacks.saving import Saving
+from trainer.callbacks.tensorboard import Summaries
+from trainer.checkpoint import Checkpoints, warm_start
+from trainer.config import Config
+from trainer.meters import Meters
+from trainer.state import decorrelate
+from trainer.workdir import opened
+
+log = logging.getLogger("trainer")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came of a run.
+
+    Attributes:
+        model: Trained; with the averaged weights under `--ema_momentum`, with the best ones after
+            an early stop that restores them.
+        final: The last epoch's metrics, under Keras's names.
+        best: Those of the epoch with the best `--best_metric`.
+        history: Metric name to its value after each epoch.
+        step: Steps in all.
+        workdir: Where everything lies.
+    """
+
+    model: keras.Model
+    final: dict[str, float]
+    best: dict[str, float]
+    history: dict[str, list[float]]
+    step: int
+    workdir: Path
+
+
+def run(config: Config) -> int:
+    """Trains, and says what came of it."""
+    result = train(config)
+    print(summary(config, result), flush=True)
+    return errors.OK
+
+
+def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Result:
+    """Trains, or goes on with what `--workdir` holds.
+
+    Args:
+        config: What to train, and how.
+        callbacks: Keras callbacks of your own, called before the project's.
+
+    Raises:
+        BadInput: A flag does not fit; nothing was done.
+        Halted: A step was not finite.
+        Preempted: A signal came; the state is saved.
+    """
+    strategy = runtime.set_up(config)
+    with opened(config) as workdir:
+        parts = assemble(config, strategy)
+        checkpoints = Checkpoints(workdir, parts.state, config.checkpoint)
+        _start(config, parts, checkpoints)
+        fit.compile_model(parts)
+        _refuse_unfit(callbacks, parts)
+        meters, history = Meters(), keras.callbacks.History()
+        record = _record(workdir, parts, checkpoints, meters)
+        own = [*callbacks, *_chosen(config, parts, meters, workdir), record, history]
+        mid_epoch = config.run.loop == "tape"
+        saving = Saving(
+            checkpoints,
+            parts.state,
+            own,
+            config.checkpoint,
+            parts.schedule.steps_per_epoch,
+            mid_epoch,
+        )
+        try:
+            if config.run.loop == "fit":
+                fit.train(parts, [*own, saving], meters)
+            else:
+                compiled = compilation.choose(parts, workdir)
+                loop.train(parts, [*own, saving], meters, compiled)
+        except BaseException as stop:
+            record.write("preempted" if isinstance(stop, errors.Preempted) else "failed")
+            raise
+        finally:
+            saving.release()
+            for callback in own:
+                if isinstance(callback, (Summaries, Progress)):
+                    callback.close()
+        record.write("done")
+        return Result(
+            model=parts.state.model,
+            final=record.final,
+            best=record.best,
+            history=dict(history.history),
+            step=parts.state.step,
+            workdir=workdir,
+        )
+
+
+def _start(config: Config, parts: Parts, checkpoints: Checkpoints) -> None:
+    """Where an earlier start left off, or from the beginning."""
+    state, schedule = parts.state, parts.schedule
+    saved = checkpoints.restore()
+    if saved is not None:
+        first = state.epoch * schedule.steps_per_epoch
+        if not first <= state.step <= first + schedule.steps_per_epoch and not (
+            state.step >= schedule.train_steps
+        ):
+            raise errors.BadInput(
+                f"--workdir={config.run.workdir} stands at step {state.step} after {state.epoch} "
+                f"epochs, which epochs of {schedule.steps_per_epoch} steps do not fit; keep "
+                "--global_batch_size and --steps_per_epoch, or choose another --workdir."
+            )
+        log.info("Goes on from step %d: %s.", state.step, saved.folder)
+    elif config.checkpoint.init_from:
+        warm_start(state, config.checkpoint.init_from)
+    if not config.step.keras_semantics:
+        decorrelate(state, parts.strategy)
+
+
+def _chosen(
+    config: Config, parts: Parts, meters: Meters, workdir: Path
+) -> list[keras.callbacks.Callback]:
+    """The callbacks that the flags ask for, in the order in which they are called."""
+    c = config.callbacks
+    chosen: list[keras.callbacks.Callback] = []
+    if config.optimizer.ema_momentum:
+        chosen.append(EvaluateAverages(parts.state.optimizers.values()))
+    if c.early_stopping_patience:
+        chosen.append(
+            keras.callbacks.EarlyStopping(
+                monitor=c.early_stopping_metric,
+                patience=c.early_stopping_patience,
+                restore_best_weights=c.restore_best_weights,
+            )
+        )
+    if c.reduce_lr_patience:
+        chosen.append(
+            keras.callbacks.ReduceLROnPlateau(
+                patience=c.reduce_lr_patience, factor=c.reduce_lr_factor
+            )
+        )
+    if c.tensorboard:
+        chosen.append(Summaries(workdir / "tensorboard", config, parts.state, meters))
+    if c.progress != "none":
+        chosen.append(Progress(meters, c.progress))
+    return chosen
+
+
+def _record(workdir: Path, parts: Parts, checkpoints: Checkpoints, meters: Meters) -> Record:
+    devices = parts.strategy.extended.worker_devices
+    data = {"name": parts.data.info.name, "sha256": parts.data.fingerprints()}
+    path = workdir / "run.json"
+    larger = checkpoints.larger_is_better
+    return Record(path, parts.config, parts.state, meters, devices, data, larger)
+
+
+def _refuse_unfit(callbacks: Sequence[keras.callbacks.Callback], parts: Parts) -> None:
+    """Callbacks that would fail after hours are refused at the start."""
+    scheduled = any(
+        isinstance(o._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+        for o in parts.state.optimizers.values()
+    )
+    for callback in callbacks:
+        setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+        if isinstance(callback, setters) and scheduled:
+            raise errors.BadInput(
+                f"{type(callback).__name__} sets the learning rate, which --schedule and "
+                "--warmup_steps do not let it; use one or the other."
+            )
+
+
+def summary(config: Config, result: Result) -> str:
+    """The closing lines of a run."""
+
+    def listed(metrics: dict[str, float]) -> str:
+        numbers = {k: v for k, v in ordered(metrics).items() if k not in ("epoch", "step")}
+        return "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+
+    lines = [f"Done: {result.step} steps."]
+    if result.best:
+        lines.append(f"  best ({config.checkpoint.best_metric}), epoch {result.best['epoch']}:")
+        lines.append(f"    {listed(result.best)}")
+        lines.append(f"  final:\n    {listed(result.final)}")
+    lines.append(f"  checkpoints  {result.workdir / 'checkpoints'}")
+    lines.append(f"  record       {result.workdir / 'run.json'}")
+    if config.callbacks.tensorboard:
+        lines.append(f"  curves       tensorboard --logdir {result.workdir / 'tensorboard'}")
+    return "\n".join(lines)

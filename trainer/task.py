@@ -1,0 +1,103 @@
+"""The protocol of a task: a problem as one replica sees it.
+
+TensorFlow and Keras are imported where they are used: a task's file is read for its flags first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from trainer.source import DataInfo, Source
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PerExample:
+    """One objective's losses before any reduction.
+
+    Attributes:
+        values: float32 `[b]`, or `[b, t]` for sequences.
+        weights: float32, broadcastable to `values` from the left, or None for ones.
+        mask: bool, likewise, or None: elements that count neither in the sum nor in the number.
+    """
+
+    values: tf.Tensor
+    weights: tf.Tensor | None = None
+    mask: tf.Tensor | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one forward pass gives.
+
+    Attributes:
+        losses: Objective name to its losses.
+        y: The targets, as metrics take them.
+        prediction: The model's output, as metrics take it.
+    """
+
+    losses: dict[str, PerExample]
+    y: Any
+    prediction: Any
+
+
+class Task:
+    """A supervised problem; a subclass says what it is, and changes what differs.
+
+    Attributes:
+        options: The task's own `Options`.
+    """
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    def source(self) -> Source:
+        """The data it wants."""
+        raise NotImplementedError
+
+    def model(self, info: DataInfo) -> keras.Model:
+        """A built model, shaped by the data. Made inside the strategy's scope."""
+        raise NotImplementedError
+
+    def loss(self) -> keras.losses.Loss:
+        """The loss, elementwise: `reduction=None`. The division stands in `step.py` alone."""
+        raise NotImplementedError
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """What is measured besides the loss. Metrics must add up, as all of Keras's do."""
+        return []
+
+    def objectives(self, model: keras.Model) -> dict[str, list[keras.Variable]]:
+        """The variables that each loss trains, each with an optimizer of its own."""
+        return {"loss": model.trainable_variables}
+
+    def forward(self, model: keras.Model, batch: tuple[Any, ...], training: bool) -> Outcome:
+        """One pass over one replica's (micro-)batch, in replica context.
+
+        Args:
+            model: What `model()` returned.
+            batch: `(x, y)` or `(x, y, sample_weight)`, possibly of no examples.
+            training: Whether dropout and batch statistics are active.
+        """
+        import keras
+
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+        prediction = model(x, training=training)
+        # A mask that layers computed (Embedding(mask_zero=True)) travels on the tensor, and fit
+        # heeds it: so must we. Keras has no public name for it.
+        mask = getattr(prediction, "_keras_mask", None)
+        values = self.loss().call(_float32(y), _float32(prediction))
+        losses = {"loss": PerExample(values=values, weights=weights, mask=mask)}
+        return Outcome(losses=losses, y=y, prediction=prediction)
+
+
+def _float32(tensors: Any) -> Any:
+    """As Keras's losses cast what they are called with."""
+    import keras
+    import tensorflow as tf
+
+    return keras.tree.map_structure(lambda t: tf.cast(t, tf.float32), tensors)

@@ -1,0 +1,69 @@
+"""The folder of a run: who is in it, and what was asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer.config import Config
+from trainer.errors import BadInput
+from trainer.flagfile import to_flagfile
+
+
+@contextlib.contextmanager
+def opened(config: Config) -> Iterator[Path]:
+    """The run's folder, made where it is missing and held alone until the end.
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+        BadInput: The folder cannot be written to, or another run holds it.
+    """
+    workdir = Path(config.run.workdir).expanduser()
+    refusal = f"--workdir={config.run.workdir} cannot be written to"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(workdir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BadInput(f"{refusal} ({error.strerror}); choose a folder that can.") from None
+    try:
+        _hold(lock, workdir)
+        if config.run.overwrite:
+            _empty(workdir)
+        (workdir / "config.flags").write_text(to_flagfile(config.replace(overwrite=False)))
+        yield workdir
+    finally:
+        os.close(lock)
+
+
+def _hold(lock: int, workdir: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 4096, 0).decode(errors="replace").strip() or "another run"
+        raise BadInput(
+            f"--workdir={workdir} is in use by {holder}; wait for it, or choose another folder."
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+
+
+def _empty(workdir: Path) -> None:
+    """Deletes what a run leaves, and nothing else that may lie there."""
+    for name in ("checkpoints", "tensorboard"):
+        shutil.rmtree(workdir / name, ignore_errors=True)
+    for name in ("run.json", "config.flags", "xla.json"):
+        (workdir / name).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replaces a file by one that is whole at any moment."""
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished.replace(path)
