@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 
-import keras
 import tensorflow as tf
 
 from trainer.config import Config, task_module
 from trainer.data.load import Loaded, load
-from trainer.data.pipeline import distribute
+from trainer.data.pipeline import MemoryReader, distribute
 from trainer.data.plan import IndexPlan, Schedule
 from trainer.errors import BadInput
 from trainer.measures import Measures
 from trainer.optimizer import make_optimizer
+from trainer.remat import rematerialize
 from trainer.source import Source
 from trainer.state import TrainState, make_state, synchronize_batch_norm
 from trainer.task import Task
@@ -56,17 +56,31 @@ class Parts:
     def training_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
         """Batches from the state's step on, without end."""
         return distribute(
-            self.strategy, self.data.train, self.source, self.plan, self.schedule,
-            first_step=self.state.step, training=True, single=single,
-        )  # fmt: skip
+            self.strategy,
+            self._reader(training=True),
+            self.plan,
+            self.schedule,
+            first_step=self.state.step,
+            single=single,
+        )
 
     def validation_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
         """The validation split over and over, in its order on disk."""
-        assert self.eval_plan is not None and self.data.validation is not None
+        assert self.eval_plan is not None
         return distribute(
-            self.strategy, self.data.validation, self.source, self.eval_plan, self.eval_schedule,
-            first_step=0, training=False, single=single,
-        )  # fmt: skip
+            self.strategy,
+            self._reader(training=False),
+            self.eval_plan,
+            self.eval_schedule,
+            first_step=0,
+            single=single,
+        )
+
+    def _reader(self, training: bool) -> MemoryReader:
+        arrays = self.data.train if training else self.data.validation
+        assert arrays is not None
+        budget = int(self.config.data.memory_budget_gib * 2**30)
+        return MemoryReader(arrays, self.source, training, budget)
 
     @property
     def eval_schedule(self) -> Schedule:
@@ -84,15 +98,16 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
         BadInput: A flag does not fit the data or the devices.
     """
     replicas = strategy.num_replicas_in_sync
-    _check_divisible("global_batch_size", config.loop.global_batch_size, replicas)
+    _check_batch(config, replicas)
     task: Task = task_module(config.run.task).Task(config.task_options)
     source = task.source()
     data = load(config.data, source, config.run.task)
     plan = _plan(config, data)
     schedule = _schedule(config, plan)
     with strategy.scope():
-        with keras.RematScope(mode="full" if config.step.remat else None):
-            model = task.model(data.info)
+        model = task.model(data.info)
+        if config.step.remat:
+            rematerialize(model)
         if not config.step.keras_semantics:
             synchronize_batch_norm(model)
         objectives = task.objectives(model)
@@ -118,12 +133,18 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
     )
 
 
-def _check_divisible(flag: str, batch_size: int, replicas: int) -> None:
+def _check_batch(config: Config, replicas: int) -> None:
+    batch_size, micro = config.loop.global_batch_size, config.step.accumulation_steps
     if batch_size % replicas:
         lower = batch_size // replicas * replicas
         near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"
         raise BadInput(
-            f"--{flag}={batch_size} is not divisible by {replicas} replicas; take {near}."
+            f"--global_batch_size={batch_size} is not divisible by {replicas} replicas; take {near}."
+        )
+    if micro > batch_size // replicas:
+        raise BadInput(
+            f"--accumulation_steps={micro} is more than the {batch_size // replicas} examples that "
+            f"--global_batch_size={batch_size} gives each replica; take fewer."
         )
 
 

@@ -166,8 +166,9 @@ def refuse_other_architecture(saved: Saved, own: dict[str, Any]) -> None:
     if differences:
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
         raise BadInput(
-            f"{saved.folder} is another model's or optimizer's: {'; '.join(differences[:3])}{more}."
-            " Use the flags it was made with (config.flags in its workdir), or another --workdir."
+            f"--workdir={saved.folder.parents[1]} holds {saved.folder.name} of another model or "
+            f"optimizer: {'; '.join(differences[:3])}{more}; use the flags it was made with "
+            "(config.flags there), or another --workdir."
         )
 
 
@@ -271,16 +272,16 @@ def _pack(numbers: dict[str, Any]) -> bytes:
     def plain(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             arrays[f"array{len(arrays)}"] = value
-            return {"__array__": f"array{len(arrays) - 1}"}
-        if isinstance(value, dict):
-            return {key: plain(v) for key, v in value.items()}
+            return {"array": f"array{len(arrays) - 1}"}
+        if isinstance(value, dict):  # JSON's own would make text of each key
+            return {"items": [[plain(k), plain(v)] for k, v in value.items()]}
         if isinstance(value, (list, tuple)):
             return [plain(v) for v in value]
         return value.item() if isinstance(value, np.generic) else value
 
-    text = json.dumps(plain(numbers))
+    text = np.frombuffer(json.dumps(plain(numbers)).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, json=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, json=text, **arrays)
     return buffer.getvalue()
 
 
@@ -291,8 +292,7 @@ def _unpack(data: bytes) -> dict[str, Any]:
 
     def full(value: Any) -> Any:
         if isinstance(value, dict):
-            name = value.get("__array__")
-            return arrays[name] if name else {key: full(v) for key, v in value.items()}
+            return arrays[value["array"]] if "array" in value else dict(map(full, value["items"]))
         return [full(v) for v in value] if isinstance(value, list) else value
 
     return dict(full(json.loads(arrays["json"].tobytes().decode())))

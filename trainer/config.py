@@ -120,10 +120,13 @@ class Step(Options):
     )
     jit_compile: str = option(
         "false",
-        "compile the step with XLA; auto: measure both ways first, keep the faster",
-        choices=("auto", "true", "false"),
+        "what XLA compiles: nothing, the optimizer's update, or (true) all of the step that it "
+        "can; auto: measure first, keep the fastest",
+        choices=("auto", "false", "update", "true"),
     )
-    remat: bool = option(False, "recompute activations in the backward pass: less memory, slower")
+    remat: bool = option(
+        False, "recompute each block of the model in the backward pass: less memory, slower"
+    )
 
 
 # A test holds this list against keras.optimizers. ScheduleFreeAdamW is missing on purpose: its
@@ -316,7 +319,7 @@ def _check_together(config: Config) -> None:
     if s.jit_compile == "auto" and config.runtime.deterministic:
         raise BadInput(
             "--jit_compile=auto measures, so two runs may differ: with --deterministic say "
-            "--jit_compile=true or --jit_compile=false."
+            "--jit_compile=false, update or true."
         )
     if c.profile_steps and profile_range(config) is None:
         raise BadInput(f"--profile_steps={c.profile_steps} is not of the form START:STOP.")
@@ -333,7 +336,10 @@ def _check_fit(config: Config) -> None:
             s.accumulation_steps > 1 and f"--accumulation_steps={s.accumulation_steps}",
             "Keras's accumulation fails inside a tf.function under a strategy",
         ),
-        (s.jit_compile == "auto" and "--jit_compile=auto", "only the tape loop measures"),
+        (
+            s.jit_compile in ("auto", "update") and f"--jit_compile={s.jit_compile}",
+            "fit compiles the whole step or nothing",
+        ),
         (
             config.checkpoint.checkpoint_every_steps
             and f"--checkpoint_every_steps={config.checkpoint.checkpoint_every_steps}",
@@ -365,6 +371,8 @@ def task_module(task: str) -> types.ModuleType:
     names = sorted(f.stem for f in folder.glob("*.py") if f.stem != "__init__")
     if "." not in task and task not in names:
         raise BadInput(f"--task={task} is not one of {', '.join(names)}{near(task, names)}")
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise BadInput(f"--task={task} is no module's name; write it as in package.module.")
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
@@ -388,12 +396,16 @@ def configure(**values: Any) -> Config:
     options = task_module(values.get("task", Run.task)).Options
     parts = {f.name: typing.get_type_hints(Config)[f.name] for f in dataclasses.fields(Config)}
     parts["task_options"] = options
+    known = [f.name for part in parts.values() for f in _fields(part)]
+    if twice := [name for name in known if known.count(name) > 1]:
+        task = values.get("task", Run.task)
+        raise BadInput(f"--task={task}: its option {twice[0]} is a flag already; rename it.")
     made = {}
     for name, part in parts.items():
         own = {f.name for f in dataclasses.fields(part)}
         made[name] = part(**{k: values.pop(k) for k in own & values.keys()})
     if values:
-        unknown, known = next(iter(values)), [f.name for p in parts.values() for f in _fields(p)]
+        unknown = next(iter(values))
         raise BadInput(f"--{unknown} is not a flag{near(unknown, known, prefix='--')}")
     return Config(**made)
 

@@ -1,13 +1,15 @@
 """Which Keras runs: settled before TensorFlow is imported, the same on every machine."""
 
 import os
+import re
 import sys
+import tempfile
 
 from trainer.errors import BadInput
 
 
 def settle() -> None:
-    """Chooses Keras 3 on TensorFlow, and quiets TensorFlow's start-up lines.
+    """Chooses Keras 3 on TensorFlow, and imports TensorFlow without its start-up lines.
 
     Raises:
         BadInput: The environment asks for another Keras or backend.
@@ -28,3 +30,27 @@ def settle() -> None:
     # without a driver TensorFlow logs an error for each start on a CPU
     quiet = "2" if os.path.exists("/dev/nvidiactl") else "3"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", quiet)
+    if "tensorflow" not in sys.modules:
+        _import_tensorflow()
+
+
+def _import_tensorflow() -> None:
+    """Imports it, and keeps back what it says at each start (oneDNN, no CUDA drivers).
+
+    These lines come before its log levels are read, straight to file descriptor 2.
+    """
+    noise = re.compile(rb"I\d{4} |WARNING: All log messages before absl")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            said.seek(0)
+            for line in said:
+                if not noise.match(line):
+                    os.write(2, line)

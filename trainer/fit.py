@@ -23,15 +23,12 @@ def train(
 
     Returns:
         The last epoch's logs; empty where there was nothing left to train.
-
-    Raises:
-        BadInput: What was asked for `model.fit()` cannot do.
     """
     state, schedule = parts.state, parts.schedule
-    _refuse_what_fit_cannot(parts)
     if state.stopped or state.epoch >= parts.epochs:
         hooks = keras.callbacks.CallbackList(callbacks, model=state.model, epochs=parts.epochs)
         hooks.on_train_begin()
+        state.model.optimizer.finalize_variable_values(state.model.trainable_variables)
         hooks.on_train_end({})
         return {}
     history = state.model.fit(
@@ -67,6 +64,9 @@ def compile_model(parts: Parts) -> None:
             jit_compile=parts.config.step.jit_compile == "true",
             auto_scale_loss=parts.config.run.loop == "fit",
         )
+        if parts.config.run.loop == "tape" and parts.measures.metrics:
+            # fit does so at its first batch: callbacks ask them whether larger is better
+            parts.state.model._compile_metrics.build(None, 0)
 
 
 def steps_per_execution(parts: Parts) -> int:
@@ -112,8 +112,9 @@ class Bookkeeping(keras.callbacks.Callback):
         self.meters.examples_per_second = plan.examples(before, state.step) / seconds
 
 
-def _refuse_what_fit_cannot(parts: Parts) -> None:
-    schedule, replicas = parts.schedule, parts.strategy.num_replicas_in_sync
+def refuse_what_fit_cannot(parts: Parts) -> None:
+    """Raises `BadInput` for what only devices, data or checkpoint show, before training begins."""
+    schedule, replicas, state = parts.schedule, parts.strategy.num_replicas_in_sync, parts.state
     if parts.config.step.precision == "mixed_float16" and replicas > 1:
         raise BadInput(
             "--precision=mixed_float16 with --loop=fit on several replicas: Keras looks for "
@@ -122,5 +123,11 @@ def _refuse_what_fit_cannot(parts: Parts) -> None:
     if schedule.train_steps % schedule.steps_per_epoch:
         raise BadInput(
             f"--train_steps={schedule.train_steps} is no multiple of the "
-            f"{schedule.steps_per_epoch} steps an epoch has, which --loop=fit needs."
+            f"{schedule.steps_per_epoch} steps an epoch has, which --loop=fit needs; choose one, "
+            "or use --loop=tape."
+        )
+    if not state.stopped and state.step != state.epoch * schedule.steps_per_epoch:
+        raise BadInput(
+            f"--loop=fit goes on at the start of an epoch only, and --workdir="
+            f"{parts.config.run.workdir} stands at step {state.step}, within one; use --loop=tape."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,12 +51,14 @@ def expand(arguments: Sequence[str], within: tuple[Path, ...] = ()) -> list[str]
     begin with # or // are comments.
 
     Raises:
-        BadInput: F is missing, or includes itself.
+        BadInput: F is missing, no text, or includes itself.
     """
     expanded: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
+        if name.lstrip("-") == "undefok":  # absl's own: it lets unknown flags pass
+            raise BadInput(f"{name} is not a flag; see --help.")
         if name not in ("--flagfile", "-flagfile"):
             expanded.append(argument)
             continue
@@ -65,7 +68,10 @@ def expand(arguments: Sequence[str], within: tuple[Path, ...] = ()) -> list[str]
             raise BadInput(
                 f"--flagfile={value} includes itself; take the line out of {within[-1]}."
             )
-        lines = (line.strip() for line in path.read_text().splitlines())
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError:
+            raise BadInput(f"--flagfile={value} is no text in UTF-8; name a flagfile.") from None
         kept = [line for line in lines if line and not line.startswith(("#", "//"))]
         expanded += expand(kept, (*within, path))
     return expanded
@@ -122,10 +128,13 @@ def _value(field: dataclasses.Field[Any], text: Any) -> Any:
 
 def _scalar(field: dataclasses.Field[Any], kind: type, text: str) -> Any:
     try:
-        return kind(text)
+        value = kind(text)
     except (ValueError, OverflowError):
-        article = "an integer" if kind is int else "a number"
-        raise BadInput(f"--{field.name}={text} is not {article}.") from None
+        value = math.nan
+    if isinstance(value, float) and not math.isfinite(value):
+        article = "an integer" if kind is int else "a finite number"
+        raise BadInput(f"--{field.name}={text} is not {article}; give --{field.name} one.")
+    return value
 
 
 def to_flagfile(config: Config) -> str:

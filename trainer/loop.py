@@ -17,7 +17,7 @@ from trainer.step import Ledger, TrainStep
 
 
 def train(
-    parts: Parts, callbacks: list[keras.callbacks.Callback], meters: Meters, compiled: bool
+    parts: Parts, callbacks: list[keras.callbacks.Callback], meters: Meters, compiled: str
 ) -> dict[str, float]:
     """Trains from where the state stands to the end of the run, as `model.fit()` would.
 
@@ -26,7 +26,7 @@ def train(
         callbacks: Called in the order and with the logs of `model.fit()`; a call on the device
             counts as one batch, as it does there with `steps_per_execution`.
         meters: Told what each call measured.
-        compiled: Whether XLA compiles the step.
+        compiled: What XLA compiles of the step, as `TrainStep` takes it.
 
     Returns:
         The last epoch's logs; empty where there was nothing left to train.
@@ -42,6 +42,7 @@ def train(
         callbacks, model=model, epochs=parts.epochs, steps=schedule.steps_per_epoch, verbose=0
     )
     logs: dict[str, float] = {}
+    begun = state.epoch_totals  # of the epoch in which an earlier start was cut off
     model.stop_training = False
     hooks.on_train_begin()
     for epoch in range(state.epoch, parts.epochs):
@@ -49,7 +50,8 @@ def train(
             break
         first = epoch * schedule.steps_per_epoch
         end = min(first + schedule.steps_per_epoch, schedule.train_steps)
-        measures.reset(state.epoch_totals)
+        measures.reset(begun)
+        begun = None
         hooks.on_epoch_begin(epoch)
         while state.step < end and not model.stop_training:
             hooks.on_train_batch_begin(state.step - first)
@@ -73,10 +75,10 @@ class TrainCall:
     Args:
         parts: What to train, on what.
         meters: Told what each call measured.
-        compiled: Whether XLA compiles the step.
+        compiled: What XLA compiles of the step, as `TrainStep` takes it.
     """
 
-    def __init__(self, parts: Parts, meters: Meters, compiled: bool) -> None:
+    def __init__(self, parts: Parts, meters: Meters, compiled: str) -> None:
         self.parts, self.meters = parts, meters
         self.step = TrainStep(
             parts.task,
@@ -115,7 +117,8 @@ class TrainCall:
         examples = self.parts.plan.examples(first_step, state.step)
         meters = self.meters
         meters.step_seconds, meters.examples_per_second = seconds / done, examples / seconds
-        meters.input_wait_share = min(1.0, float(result.waited) / seconds)
+        if not self.parts.config.runtime.deterministic:
+            meters.input_wait_share = min(1.0, float(result.waited) / seconds)
         meters.grad_norm, meters.loss_scale = float(result.grad_norm), state.loss_scale
         meters.skipped = state.skipped
         if result.halted:
@@ -140,12 +143,12 @@ class TrainCall:
     def _block(self, iterator: Any, ledger: Ledger) -> Ledger:
         """The steps of the iterator's next element."""
         with tf.control_dependencies([ledger.done]):
-            began = tf.timestamp()
+            began = self._now()
         with tf.control_dependencies([began]):
             batches = next(iterator)
         head = self.step.first(batches[0])
         with tf.control_dependencies([head]):
-            waited = tf.timestamp() - began
+            waited = self._now() - began
         count = tf.size(head)
 
         def unfinished(i: tf.Tensor, *fields: Any) -> tf.Tensor:
@@ -159,6 +162,11 @@ class TrainCall:
 
         ledger = ledger._replace(waited=ledger.waited + waited)
         return Ledger(*tf.while_loop(unfinished, step, (tf.constant(0), *ledger))[1:])
+
+    def _now(self) -> tf.Tensor:
+        """Seconds; with --deterministic none pass, as TensorFlow refuses a clock then."""
+        fixed = self.parts.config.runtime.deterministic
+        return tf.constant(0.0, tf.float64) if fixed else tf.timestamp()
 
     def _refuse_second_trace(self) -> None:
         traces = self.function.experimental_get_tracing_count()

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from trainer import environment, errors
+from trainer.config import Config, task_module
+from trainer.data.offline import missing_offline
 from trainer.flagfile import help_text, parse
 
 
@@ -25,12 +27,25 @@ def main(arguments: Sequence[str]) -> int:
             print(help_text([a for a in arguments if not a.lstrip("-").startswith("h")]))
             return errors.OK
         config = parse(arguments)
+        _refuse_missing_data(config)
         environment.settle()
         mode = importlib.import_module(f"trainer.modes.{config.run.mode}")
         return int(mode.run(config) or errors.OK)
+    except BrokenPipeError:  # --help | head
+        return errors.OK
     except (errors.BadInput, errors.Halted, errors.Preempted) as stop:
-        print(f"trainer: {stop}", file=sys.stderr, flush=True)
+        # one line, whatever the value or the library's reason that it quotes
+        print("trainer:", *str(stop).split(), file=sys.stderr, flush=True)
         return stop.exit_code
+
+
+def _refuse_missing_data(config: Config) -> None:
+    """A dataset that is neither here nor to be had is named before TensorFlow is imported."""
+    source = task_module(config.run.task).Task(config.task_options).source()
+    if source.dataset and not config.data.from_files:
+        missing = missing_offline(source.dataset, config.data.data_dir)
+        if missing:
+            raise errors.BadInput(missing)
 
 
 if __name__ == "__main__":

@@ -48,15 +48,14 @@ def make_optimizer(config: Optimizer, train_steps: int) -> keras.optimizers.Opti
         arguments["weight_decay"] = 0.0  # what --weight_decay says, not Keras's default of it
     if config.ema_momentum:
         arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
+    rate = learning_rate(config, train_steps)
     try:
-        optimizer = CLASSES[config.optimizer](
-            learning_rate=learning_rate(config, train_steps), **arguments
-        )
+        optimizer = CLASSES[config.optimizer](learning_rate=rate, **arguments)
     except (TypeError, ValueError) as error:
         given = ",".join(config.optimizer_args)
         raise BadInput(
             f"--optimizer_args={given}: keras.optimizers.{CLASSES[config.optimizer].__name__} "
-            f"refuses it: {str(error).splitlines()[0]}"
+            f"refuses it ({str(error).splitlines()[0]}); give arguments that it takes."
         ) from None
     if config.weight_decay_exclude:
         optimizer.exclude_from_weight_decay(var_names=list(config.weight_decay_exclude))

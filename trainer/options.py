@@ -53,7 +53,11 @@ def _checked(part: Any, field: dataclasses.Field[Any]) -> Any:
         return _scalar(field, type(field.default), value)
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise BadInput(f"--{field.name}={value!r} is not a list; give --{field.name} one.")
-    return tuple(_scalar(field, field.metadata["items"], v) for v in value)
+    items = tuple(_scalar(field, field.metadata["items"], v) for v in value)
+    if any(v == "" or "," in str(v) for v in items):  # which no flagfile could hold
+        given = ",".join(map(str, items))
+        raise BadInput(f"--{field.name}={given} has an item that is empty or holds a comma.")
+    return items
 
 
 def _scalar(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
@@ -69,6 +73,8 @@ def _scalar(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
     if meta["choices"] is not None and value not in meta["choices"]:
         hint = near(str(value), meta["choices"])
         raise BadInput(f"{given} is not one of {', '.join(meta['choices'])}{hint}")
+    if value == "" and isinstance(field.default, str) and field.default:
+        raise BadInput(f"{given} is empty; give it a value, or leave the flag out.")
     for wrong, bound in (
         (meta["min"] is not None and value < meta["min"], f"at least {meta['min']}"),
         (meta["max"] is not None and value > meta["max"], f"at most {meta['max']}"),

@@ -28,7 +28,8 @@ class DataInfo:
 class Source:
     """Where examples come from, and how a batch of them becomes what the model sees.
 
-    The three functions run inside `tf.data` on whole batches: no loop over examples.
+    `batch` and `augment` are TensorFlow operations on whole batches, without a loop over examples;
+    what they make of an example must not depend on the others.
 
     Attributes:
         features: The names of the features to read.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -93,8 +93,9 @@ class TrainStep:
         config: Precision, clipping, accumulation and policy.
         per_replica_batch_size: Examples of a full batch on one replica: the constant by which
             losses are divided before the backward pass, so that float16 sums do not overflow.
-        compiled: Whether XLA compiles it: wholly on one replica, the forward and backward pass
-            on several, where a `strategy.run` cannot be compiled.
+        compiled: What XLA compiles: `false` nothing, `update` the optimizer's update, `true` the
+            whole step on one replica; on several, where a `strategy.run` cannot be compiled, the
+            forward and backward pass and the update, each by itself.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class TrainStep:
         strategy: tf.distribute.Strategy,
         config: Step,
         per_replica_batch_size: int,
-        compiled: bool,
+        compiled: str,
     ) -> None:
         self.task, self.state, self.measures = task, state, measures
         self.strategy, self.config = strategy, config
@@ -120,18 +121,16 @@ class TrainStep:
         self.halts = config.on_nonfinite == "halt" or (
             config.on_nonfinite == "auto" and not self.half
         )
-        several = strategy.num_replicas_in_sync > 1
-        self._sums: Callable[..., Any] = self._local_sums
-        self._whole: Callable[..., Ledger] = self._step
-        if compiled and several:
-            if any(getattr(layer, "synchronized", False) for layer in state.layers):
-                raise BadInput(
-                    "--jit_compile=true on several replicas cannot hold synchronised "
-                    "BatchNormalization; use --jit_compile=false, or --keras_semantics."
-                )
-            self._sums = tf.function(self._local_sums, jit_compile=True)
-        elif compiled:
-            self._whole = tf.function(self._step, jit_compile=True, reduce_retracing=True)
+        whole = compiled == "true" and strategy.num_replicas_in_sync == 1
+        parts = compiled == "true" and not whole
+        if parts and any(getattr(layer, "synchronized", False) for layer in state.layers):
+            raise BadInput(
+                "--jit_compile=true on several replicas cannot hold synchronised "
+                "BatchNormalization; use --jit_compile=update, or --keras_semantics."
+            )
+        self._whole = _xla(self._step) if whole else self._step
+        self._sums = _xla(self._local_sums) if parts else self._local_sums
+        self._update = _xla(self._local_update) if parts or compiled == "update" else None
 
     def __call__(self, batch: Any, ledger: Ledger) -> Ledger:
         """Trains on one global batch.
@@ -248,8 +247,25 @@ class TrainStep:
 
     def _apply(self, gradients: Sequence[Sequence[Any]], factors: Sequence[tf.Tensor]) -> None:
         """Replica context."""
+        if self._update is None:
+            for objective, own, factor in zip(self.objectives, gradients, factors, strict=True):
+                objective.optimizer.apply([g * factor for g in own], objective.variables)
+            return
+        with _local_updates(self.strategy):
+            self._update(gradients, factors)
+        for objective in self.objectives:
+            objective.optimizer.iterations.assign_add(1)
+
+    def _local_update(
+        self, gradients: Sequence[Sequence[Any]], factors: Sequence[tf.Tensor]
+    ) -> None:
+        """What `optimizer.apply` does on one replica, but for the iterations."""
         for objective, own, factor in zip(self.objectives, gradients, factors, strict=True):
-            objective.optimizer.apply([g * factor for g in own], objective.variables)
+            scaled = [g * factor for g in own]
+            objective.optimizer._backend_apply_gradients(scaled, objective.variables)
+            for variable in objective.variables:
+                if variable.constraint is not None:
+                    variable.assign(variable.constraint(variable))
 
     def _put_back(self, kept: Sequence[tf.Tensor]) -> None:
         """Replica context: undoes what the forward pass wrote into BatchNorm's statistics."""
@@ -274,6 +290,24 @@ class TrainStep:
     def first(self, value: Any) -> Any:
         """One replica's copy of a value that all have alike."""
         return self.strategy.experimental_local_results(value)[0]
+
+
+def _xla(function: Callable[..., Any]) -> Callable[..., Any]:
+    return tf.function(function, jit_compile=True, autograph=False, reduce_retracing=True)
+
+
+@contextlib.contextmanager
+def _local_updates(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Each replica updates its own copies, all alike, instead of meeting the others to do so.
+
+    A meeting (`merge_call`) cannot stand inside a function that XLA compiles. TensorFlow leaves
+    it out by this same switch under XLA on GPUs; its own tests set it as is done here.
+    """
+    strategy.extended._use_merge_call = lambda: False
+    try:
+        yield
+    finally:
+        del strategy.extended._use_merge_call
 
 
 def mark_reduced(optimizer: keras.optimizers.Optimizer) -> None:

@@ -20,26 +20,35 @@ from trainer.flagfile import to_flagfile
 def opened(config: Config) -> Iterator[Path]:
     """The run's folder, made where it is missing and held alone until the end.
 
-    The lock goes with the process, however it ends.
+    The lock goes with the process, however it ends. A run that is refused leaves no new folder.
 
     Raises:
         BadInput: The folder cannot be written to, or another run holds it.
     """
     workdir = Path(config.run.workdir).expanduser()
     refusal = f"--workdir={config.run.workdir} cannot be written to"
+    made = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = os.open(workdir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise BadInput(f"{refusal} ({error.strerror}); choose a folder that can.") from None
+        raise BadInput(f"{refusal} ({error.strerror}); choose a folder that can be.") from None
     try:
         _hold(lock, workdir)
-        if config.run.overwrite:
-            _empty(workdir)
-        (workdir / "config.flags").write_text(to_flagfile(config.replace(overwrite=False)))
-        yield workdir
+        try:
+            yield workdir
+        except BadInput:
+            if made and {path.name for path in workdir.iterdir()} <= {"lock", "config.flags"}:
+                shutil.rmtree(workdir)
+            raise
     finally:
         os.close(lock)
+
+
+def write_flags(workdir: Path, config: Config) -> None:
+    """Keeps what was asked for, once nothing can be refused any more."""
+    text = to_flagfile(config.replace(overwrite=False))
+    (workdir / "config.flags").write_text(text, encoding="utf-8")
 
 
 def _hold(lock: int, workdir: Path) -> None:
@@ -50,14 +59,23 @@ def _hold(lock: int, workdir: Path) -> None:
         raise BadInput(
             f"--workdir={workdir} is in use by {holder}; wait for it, or choose another folder."
         ) from None
+    if not os.path.samestat(os.fstat(lock), os.stat(workdir / "lock")):
+        raise BadInput(f"--workdir={workdir} was deleted by another run; start again.")
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
 
-def _empty(workdir: Path) -> None:
-    """Deletes what a run leaves, and nothing else that may lie there."""
+def empty(workdir: Path) -> None:
+    """Deletes what a run leaves, and nothing else that may lie there.
+
+    A link to a folder stays, so that checkpoints go on to lie on the disk they were put on.
+    """
     for name in ("checkpoints", "tensorboard"):
-        shutil.rmtree(workdir / name, ignore_errors=True)
+        for path in (workdir / name).glob("*"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     for name in ("run.json", "config.flags", "xla.json"):
         (workdir / name).unlink(missing_ok=True)
 

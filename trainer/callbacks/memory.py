@@ -13,7 +13,13 @@ REMEMBERED: dict[type, tuple[str, ...]] = {
         "wait", "best", "best_epoch", "stopped_epoch", "best_weights",
     ),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-    keras.callbacks.ModelCheckpoint: ("best", "epochs_since_last_save"),
+    keras.callbacks.ModelCheckpoint: (
+        "best", "_batches_seen_since_last_saving", "_last_batch_seen",
+    ),
+    keras.callbacks.BackupAndRestore: (
+        "_batches_seen_since_last_saving", "_last_batch_seen", "_current_epoch",
+    ),
+    keras.callbacks.TensorBoard: ("_global_train_batch", "_global_test_batch"),
     keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
     keras.callbacks.History: ("epoch", "history"),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 import time
@@ -78,10 +79,9 @@ class Record(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """The metrics so far."""
         self.final = dict(logs or {})
-        now, best = self.final.get(self.metric), self.best.get(self.metric)
-        if not self.best or (
-            now is not None and (best is None or self.sign * now > self.sign * best)
-        ):
+        now, best = (m.get(self.metric, math.nan) for m in (self.final, self.best))
+        better = math.isnan(best) or self.sign * now > self.sign * best
+        if not self.best or (better and not math.isnan(now)):
             self.best = {**self.final, "epoch": epoch + 1, "step": self.state.step}
         self.write("running")
 

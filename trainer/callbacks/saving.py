@@ -52,13 +52,29 @@ class Saving(keras.callbacks.Callback):
         self.saved_step = state.step
         self.signal = 0
         self._before: dict[int, Any] = {}
+        self._rates: list[tuple[keras.optimizers.Optimizer, float]] = []
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Gives the callbacks their memory back, and listens for signals."""
         remind(self.callbacks, self.state.callbacks)
+        if self.state.step > self.state.epoch * self.steps_per_epoch:
+            self._rates = [
+                (optimizer, float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
+                for optimizer in self.state.optimizers.values()
+                if isinstance(optimizer._learning_rate, keras.Variable)
+            ]
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._heard)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Puts the learning rate back where a run goes on within an epoch.
+
+        That epoch began once before: a callback that set the rate then has now set it again.
+        """
+        for optimizer, rate in self._rates:
+            optimizer.learning_rate = rate
+        self._rates = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Saves within an epoch where that is due, and leaves after a signal."""

@@ -68,7 +68,8 @@ class Summaries(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Scalars of both splits."""
         logs = logs or {}
-        self._write_training({k: v for k, v in logs.items() if not k.startswith("val_")})
+        if self.state.step > self.written_step:
+            self._write_training({k: v for k, v in logs.items() if not k.startswith("val_")})
         validation = {k.removeprefix("val_"): v for k, v in logs.items() if k.startswith("val_")}
         self._write("validation", {f"epoch/{k}": v for k, v in validation.items()})
         self._write("train", {f"epoch/{k}": logs[k] for k in validation if k in logs})

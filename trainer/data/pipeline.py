@@ -8,29 +8,78 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.plan import IndexPlan, Schedule
+from trainer.data.plan import IndexPlan, Schedule, Share
 from trainer.source import Source
 
 # An element of the pipeline holds several steps: a distributed iterator costs 0.1 to 0.2 ms each
 # time it is asked (measured on 2 CPU cores), more than a whole step of a small network.
 BLOCK_BYTES = 8 * 2**20
+CHUNK = 4096
 
 
-def block_steps(arrays: dict[str, np.ndarray], global_batch_size: int, steps_per_loop: int) -> int:
-    """Steps in one element: as many as fit in `BLOCK_BYTES` as float32, at least one."""
-    row = sum(4 * int(np.prod(a.shape[1:])) for a in arrays.values())
-    return max(1, min(steps_per_loop, BLOCK_BYTES // (row * global_batch_size)))
+class MemoryReader:
+    """One split in memory, and how a replica's share of a few steps is read from it.
+
+    Without augmentation the model's input is the same each time: it is made once, if it fits, and
+    reading a batch is then a gather and no more (casting 128 images of MNIST takes longer than an
+    optimizer's update on the network that learns them).
+
+    Args:
+        arrays: Feature name to `[num_examples, ...]`.
+        source: How features become a batch.
+        training: Whether to augment.
+        budget_bytes: The most memory that input made once may take.
+    """
+
+    def __init__(
+        self, arrays: dict[str, np.ndarray], source: Source, training: bool, budget_bytes: int
+    ) -> None:
+        self.source = source
+        self.augment = source.augment if training else None
+        with tf.device("CPU"):
+            self.features = {name: tf.constant(array) for name, array in arrays.items()}
+            self.made = None if self.augment else self._make(budget_bytes)
+        components = tf.nest.flatten(self.made) if self.made else list(self.features.values())
+        self.row_bytes = sum(_row_bytes(t, self.made is None) for t in components)
+
+    def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
+        """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
+        if self.made is not None:
+            return tf.nest.map_structure(lambda t: tf.gather(t, share.rows), self.made)
+        features = {name: tf.gather(t, share.rows) for name, t in self.features.items()}
+        if self.augment is not None:
+            draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
+            features = self.augment(features, draws)
+        return self.source.batch(features)
+
+    def _make(self, budget_bytes: int) -> tuple[Any, ...] | None:
+        """All examples as the model sees them, or None where they are too many."""
+        examples = len(next(iter(self.features.values())))
+        parts: list[Any] = []
+        for start in range(0, examples, CHUNK):
+            chunk = {name: t[start : start + CHUNK] for name, t in self.features.items()}
+            parts.append(self.source.batch(chunk))
+            if _bytes(parts[0]) * examples > budget_bytes * min(CHUNK, examples):
+                return None
+        return tf.nest.map_structure(lambda *chunks: tf.concat(chunks, 0), *parts)
+
+
+def _bytes(batch: Any) -> int:
+    return sum(int(tf.size(t)) * t.dtype.size for t in tf.nest.flatten(batch))
+
+
+def _row_bytes(tensor: tf.Tensor, raw: bool) -> int:
+    """Bytes of one example; what is still uint8 will be float32."""
+    return int(np.prod(tensor.shape[1:])) * (4 if raw else tensor.dtype.size)
 
 
 def distribute(
     strategy: tf.distribute.Strategy,
-    arrays: dict[str, np.ndarray],
-    source: Source,
+    reader: MemoryReader,
     plan: IndexPlan,
     schedule: Schedule,
     *,
     first_step: int,
-    training: bool,
     single: bool = False,
 ) -> tf.distribute.DistributedDataset:
     """An endless distributed dataset that begins at `first_step`.
@@ -39,12 +88,10 @@ def distribute(
 
     Args:
         strategy: Whose replicas share the batches.
-        arrays: Feature name to `[num_examples, ...]`; kept once, in host memory.
-        source: How features become a batch.
+        reader: The examples.
         plan: Which examples a step sees.
         schedule: Where calls on the device end: no element reaches over such an end.
         first_step: The step to begin with.
-        training: Whether to augment.
         single: One step an element and no leading dimension, as `model.fit()` wants it.
 
     Returns:
@@ -52,11 +99,10 @@ def distribute(
         `IndexPlan.rows`), and tensors `[steps, per_replica_batch_size, ...]`, fewer in the last
         batch of a pass. Under `single` just the tensors, without their first dimension.
     """
-    most = 1 if single else block_steps(arrays, plan.global_batch_size, schedule.steps_per_loop)
-    with tf.device("CPU"):
-        held = {name: tf.constant(array) for name, array in arrays.items()}
+    most = max(1, BLOCK_BYTES // (reader.row_bytes * plan.global_batch_size))
+    most = 1 if single else min(most, schedule.steps_per_loop)
     replicas = strategy.num_replicas_in_sync
-    read = _reader(held, source, plan, replicas, training, single)
+    read = _reading(reader, plan, replicas, single)
 
     def for_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines
@@ -93,23 +139,14 @@ def _places(
     return tf.data.Dataset.counter().scan(start, advance)
 
 
-def _reader(
-    held: dict[str, tf.Tensor],
-    source: Source,
-    plan: IndexPlan,
-    replicas: int,
-    training: bool,
-    single: bool,
+def _reading(
+    reader: MemoryReader, plan: IndexPlan, replicas: int, single: bool
 ) -> Callable[..., tuple[Any, ...]]:
     """Turns a place into the batches that lie there."""
 
     def read(step: Any, count: Any, replica: Any) -> tuple[Any, ...]:
         share = plan.rows(step, count, replica, replicas)
-        features = {name: tf.gather(array, share.rows) for name, array in held.items()}
-        if training and source.augment is not None:
-            draws = plan.draws(share.data_pass, share.rows, source.num_draws)
-            features = source.augment(features, draws)
-        batch = source.batch(features)
+        batch = reader.read(plan, share)
         if single:
             return batch
         batch = tf.nest.map_structure(lambda t: _blocked(t, count, share.size), batch)

@@ -42,18 +42,26 @@ def convnet(
     """
     images = keras.Input(shape, name="image")
     x = images
-    for block, filters in enumerate((width, 2 * width), start=1):
-        for part in "ab":
-            name = f"conv{block}{part}"
-            x = keras.layers.Conv2D(
-                filters, 3, padding="same", kernel_regularizer=_l2(l2), name=name
-            )(x)
-            x = _normalized(x, batch_norm, name)
-        x = keras.layers.MaxPooling2D(name=f"pool{block}")(x)
+    for number, filters in enumerate((width, 2 * width), start=1):
+        x = _block(x, filters, l2, batch_norm, name=f"block{number}")
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(4 * width, kernel_regularizer=_l2(l2), name="hidden")(x)
     x = _normalized(x, batch_norm, "hidden")
     return keras.Model(images, _head(x, num_classes, dropout, l2), name="convnet")
+
+
+def _block(
+    x: keras.KerasTensor, filters: int, l2: float, batch_norm: bool, name: str
+) -> keras.KerasTensor:
+    """Two convolutions and a pooling, a model of its own: what `--remat` recomputes."""
+    inputs = y = keras.Input(x.shape[1:], name="inputs")
+    for part in ("conv_a", "conv_b"):
+        y = keras.layers.Conv2D(filters, 3, padding="same", kernel_regularizer=_l2(l2), name=part)(
+            y
+        )
+        y = _normalized(y, batch_norm, part)
+    y = keras.layers.MaxPooling2D(name="pool")(y)
+    return keras.Model(inputs, y, name=name)(x)
 
 
 def _normalized(x: keras.KerasTensor, batch_norm: bool, name: str) -> keras.KerasTensor:

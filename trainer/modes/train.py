@@ -17,10 +17,10 @@ from trainer.callbacks.record import Record
 from trainer.callbacks.saving import Saving
 from trainer.callbacks.tensorboard import Summaries
 from trainer.checkpoint import Checkpoints, warm_start
-from trainer.config import Config
+from trainer.config import Checkpoint, Config
 from trainer.meters import Meters
 from trainer.state import decorrelate
-from trainer.workdir import opened
+from trainer.workdir import empty, opened, write_flags
 
 log = logging.getLogger("trainer")
 
@@ -69,13 +69,17 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
     strategy = runtime.set_up(config)
     with opened(config) as workdir:
         parts = assemble(config, strategy)
+        if config.run.overwrite:
+            empty(workdir)
         checkpoints = Checkpoints(workdir, parts.state, config.checkpoint)
         _start(config, parts, checkpoints)
         fit.compile_model(parts)
         _refuse_unfit(callbacks, parts)
+        write_flags(workdir, config)
         meters, history = Meters(), keras.callbacks.History()
         record = _record(workdir, parts, checkpoints, meters)
-        own = [*callbacks, *_chosen(config, parts, meters, workdir), record, history]
+        chosen = _chosen(config, parts, meters, workdir, callbacks)
+        own = [*callbacks, *chosen, record, history]
         mid_epoch = config.run.loop == "tape"
         saving = Saving(
             checkpoints,
@@ -91,6 +95,8 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             else:
                 compiled = compilation.choose(parts, workdir)
                 loop.train(parts, [*own, saving], meters, compiled)
+        except errors.BadInput:
+            raise
         except BaseException as stop:
             record.write("preempted" if isinstance(stop, errors.Preempted) else "failed")
             raise
@@ -116,9 +122,9 @@ def _start(config: Config, parts: Parts, checkpoints: Checkpoints) -> None:
     saved = checkpoints.restore()
     if saved is not None:
         first = state.epoch * schedule.steps_per_epoch
-        if not first <= state.step <= first + schedule.steps_per_epoch and not (
-            state.step >= schedule.train_steps
-        ):
+        # a callback may have stopped the run within an epoch, which has ended then all the same
+        ended = state.stopped or state.step >= schedule.train_steps
+        if not first <= state.step <= first + schedule.steps_per_epoch and not ended:
             raise errors.BadInput(
                 f"--workdir={config.run.workdir} stands at step {state.step} after {state.epoch} "
                 f"epochs, which epochs of {schedule.steps_per_epoch} steps do not fit; keep "
@@ -132,13 +138,15 @@ def _start(config: Config, parts: Parts, checkpoints: Checkpoints) -> None:
 
 
 def _chosen(
-    config: Config, parts: Parts, meters: Meters, workdir: Path
+    config: Config,
+    parts: Parts,
+    meters: Meters,
+    workdir: Path,
+    given: Sequence[keras.callbacks.Callback],
 ) -> list[keras.callbacks.Callback]:
     """The callbacks that the flags ask for, in the order in which they are called."""
     c = config.callbacks
     chosen: list[keras.callbacks.Callback] = []
-    if config.optimizer.ema_momentum:
-        chosen.append(EvaluateAverages(parts.state.optimizers.values()))
     if c.early_stopping_patience:
         chosen.append(
             keras.callbacks.EarlyStopping(
@@ -157,6 +165,9 @@ def _chosen(
         chosen.append(Summaries(workdir / "tensorboard", config, parts.state, meters))
     if c.progress != "none":
         chosen.append(Progress(meters, c.progress))
+    swapped = any(isinstance(callback, keras.callbacks.SwapEMAWeights) for callback in given)
+    if config.optimizer.ema_momentum and not swapped:  # two swaps would undo each other
+        chosen.append(EvaluateAverages(parts.state.optimizers.values()))
     return chosen
 
 
@@ -169,17 +180,47 @@ def _record(workdir: Path, parts: Parts, checkpoints: Checkpoints, meters: Meter
 
 
 def _refuse_unfit(callbacks: Sequence[keras.callbacks.Callback], parts: Parts) -> None:
-    """Callbacks that would fail after hours are refused at the start."""
+    """Callbacks that would fail after hours are refused at the start.
+
+    `BackupAndRestore` backs up and restores nothing: --workdir says where the run stands, and what
+    it would put over that is of another step.
+    """
+    if parts.config.run.loop == "fit":
+        fit.refuse_what_fit_cannot(parts)
+    _refuse_unknown_metrics(parts)
     scheduled = any(
         isinstance(o._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
         for o in parts.state.optimizers.values()
     )
     for callback in callbacks:
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            callback.on_train_begin = lambda logs=None: None
         setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
         if isinstance(callback, setters) and scheduled:
             raise errors.BadInput(
                 f"{type(callback).__name__} sets the learning rate, which --schedule and "
                 "--warmup_steps do not let it; use one or the other."
+            )
+
+
+def _refuse_unknown_metrics(parts: Parts) -> None:
+    """A misspelt metric would never be better: no best checkpoint, no early stop."""
+    own = list(parts.measures.results())
+    known = own + [f"val_{name}" for name in own] * (parts.eval_plan is not None)
+    c, best = parts.config.callbacks, parts.config.checkpoint.best_metric
+    for flag, metric, used in (
+        (f"--best_metric={best}", best, best != Checkpoint.best_metric),
+        (
+            f"--early_stopping_metric={c.early_stopping_metric}",
+            c.early_stopping_metric,
+            c.early_stopping_patience,
+        ),
+        (f"--reduce_lr_patience={c.reduce_lr_patience}", "val_loss", c.reduce_lr_patience),
+    ):
+        if used and metric not in known:
+            raise errors.BadInput(
+                f"{flag} watches {metric}, which is not measured here; there are "
+                f"{', '.join(known)}."
             )
 
 

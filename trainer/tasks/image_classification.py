@@ -102,8 +102,8 @@ class Task(task.Task):
         weights = self.options.class_weights
         if weights and len(weights) != num_classes:
             raise BadInput(
-                f"--class_weights names {len(weights)} classes, but {self.options.dataset} has "
-                f"{num_classes}; give one weight a class."
+                f"--class_weights={','.join(map(str, weights))} has {len(weights)} weights for the "
+                f"{num_classes} classes of {self.options.dataset}; give one weight a class."
             )
         check_labels(arrays["label"], num_classes, self.options.dataset, split)
 
