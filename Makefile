@@ -24,7 +24,7 @@ export CHECK_PYTHON
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint format bench cuda clean
+.PHONY: help train test test-slow lint format bench cuda clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,8 +35,8 @@ train: $(STAMP) ## train the embedded digits task
 test: $(STAMP) ## the fast tests (PYTEST_ARGS="-k name" narrows them)
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
-test-all: $(STAMP) ## every test, the full property matrix too
-	$(PYTEST) $(PYTEST_ARGS)
+test-slow: $(STAMP) ## the rest: the full property matrix
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and mypy; changes nothing
 	$(PY) -m ruff check .

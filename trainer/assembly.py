@@ -139,7 +139,8 @@ def _check_batch(config: Config, replicas: int) -> None:
         lower = batch_size // replicas * replicas
         near = f"{lower} or {lower + replicas}" if lower else f"{replicas}"
         raise BadInput(
-            f"--global_batch_size={batch_size} is not divisible by {replicas} replicas; take {near}."
+            f"--global_batch_size={batch_size} is not divisible by {replicas} replicas; "
+            f"take {near}."
         )
     if micro > batch_size // replicas:
         raise BadInput(

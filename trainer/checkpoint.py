@@ -63,6 +63,7 @@ class Checkpoints:
         self.state, self.config = state, config
         self._variables = state.variables()
         self._tracked = tf.train.Checkpoint(**self._variables)
+        self._damaged: set[Path] = set()
 
     def save(self, metrics: dict[str, float]) -> Path:
         """Writes the state under its step, unless it is there; then deletes what is not kept.
@@ -76,9 +77,9 @@ class Checkpoints:
         # an epoch's last step is saved twice where the run was cut off before its evaluation
         name = f"step-{self.state.step:08d}-epoch-{self.state.epoch:04d}"
         folder = self.folder / name
-        if not _manifest_of(folder):
-            if folder.exists():
-                shutil.rmtree(folder)  # an interrupted save
+        if folder in self._damaged or not _manifest_of(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # an interrupted save, or one passed over
+            self._damaged.discard(folder)
             folder.mkdir(parents=True)
             self._tracked.write(str(folder / "variables"))
             (folder / "numbers.npz").write_bytes(_pack(self.state.numbers()))
@@ -101,6 +102,7 @@ class Checkpoints:
             wrong = damage(folder)
             if wrong:
                 log.warning("Passed over %s: %s.", folder, wrong)
+                self._damaged.add(folder)
                 continue
             saved = Saved(folder, _manifest_of(folder) or {})
             refuse_other_architecture(saved, architecture(self.state))
@@ -115,9 +117,9 @@ class Checkpoints:
         return None
 
     def all(self) -> list[Saved]:
-        """Those with a manifest, oldest first."""
-        folders = sorted(self.folder.glob("step-*"))
-        return [Saved(f, m) for f in folders if (m := _manifest_of(f)) is not None]
+        """Those with a manifest that were not passed over, oldest first."""
+        folders = sorted(set(self.folder.glob("step-*")) - self._damaged)
+        return [Saved(f, m) for f in folders if (m := _manifest_of(f))]
 
     def best(self) -> list[Saved]:
         """Those with the best metric first."""
@@ -133,14 +135,16 @@ class Checkpoints:
         return any(part in self.config.best_metric for part in LARGER_IS_BETTER)
 
     def _prune(self) -> None:
-        """Deletes all but the newest `keep_last` and the best `keep_best`."""
+        """Deletes interrupted saves, and all but the newest `keep_last` and best `keep_best`."""
         kept = {s.folder for s in self.all()[-self.config.keep_last :]}
         kept |= {s.folder for s in self.best()[: self.config.keep_best]}
         for saved in self.all():
             if saved.folder not in kept:
                 # without its manifest it does not count, however far the deletion comes
                 (saved.folder / "manifest.json").unlink()
-                shutil.rmtree(saved.folder)
+        for folder in self.folder.glob("step-*"):
+            if _manifest_of(folder) is None:
+                shutil.rmtree(folder)
 
 
 def architecture(state: TrainState) -> dict[str, Any]:
@@ -229,11 +233,12 @@ def damage(folder: Path) -> str:
 def _manifest_of(folder: Path) -> dict[str, Any] | None:
     """Its manifest; None where there is none, {} where it cannot be read."""
     try:
-        return dict(json.loads((folder / "manifest.json").read_text()))
+        manifest = dict(json.loads((folder / "manifest.json").read_text()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}
+    return manifest if {"step", "metrics", "files", "variables", "layers"} <= set(manifest) else {}
 
 
 def _seal(folder: Path, manifest: dict[str, Any]) -> None:

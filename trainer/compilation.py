@@ -31,6 +31,8 @@ def choose(parts: Parts, workdir: Path) -> str:
         workdir: The run's folder.
     """
     asked = parts.config.step.jit_compile
+    if asked == "true" and parts.plan.steps_per_pass > parts.plan.full_steps:
+        log.info("XLA compiles twice: the last batch of a pass is smaller (--drop_remainder).")
     if asked != "auto":
         return asked
     kept = workdir / "xla.json"

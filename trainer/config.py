@@ -17,6 +17,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from trainer import environment
 from trainer.errors import BadInput
 from trainer.options import Options, near, option
 
@@ -180,7 +181,10 @@ class Runtime(Options):
     )
     num_devices: int = option(0, "devices to use; 0: all there are", minimum=0)
     num_logical_devices: int = option(
-        0, "split the first device into this many logical ones, a replica each; 0: no", minimum=0
+        0,
+        "split the first device into this many logical ones, a replica each; 0: no",
+        minimum=0,
+        maximum=1024,
     )
     logical_device_memory_mib: int = option(4096, "memory of each logical GPU", minimum=1)
     all_reduce: str = option(
@@ -373,6 +377,8 @@ def task_module(task: str) -> types.ModuleType:
         raise BadInput(f"--task={task} is not one of {', '.join(names)}{near(task, names)}")
     if not all(part.isidentifier() for part in path.split(".")):
         raise BadInput(f"--task={task} is no module's name; write it as in package.module.")
+    if "." in task:
+        environment.choose()  # its file may import Keras
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:

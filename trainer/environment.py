@@ -14,6 +14,20 @@ def settle() -> None:
     Raises:
         BadInput: The environment asks for another Keras or backend.
     """
+    choose()
+    # without a driver TensorFlow logs an error for each start on a CPU
+    quiet = "2" if os.path.exists("/dev/nvidiactl") else "3"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", quiet)
+    if "tensorflow" not in sys.modules:
+        _import_tensorflow()
+
+
+def choose() -> None:
+    """Chooses Keras 3 on TensorFlow for whoever imports Keras next: a user's task, say.
+
+    Raises:
+        BadInput: The environment asks for another Keras or backend.
+    """
     if os.environ.get("TF_USE_LEGACY_KERAS", "0").lower() not in ("", "0", "false"):
         raise BadInput(
             f"TF_USE_LEGACY_KERAS={os.environ['TF_USE_LEGACY_KERAS']} asks for Keras 2, but this "
@@ -27,11 +41,6 @@ def settle() -> None:
             f"KERAS_BACKEND={backend} asks for another backend, but this project runs on "
             "TensorFlow; unset it."
         )
-    # without a driver TensorFlow logs an error for each start on a CPU
-    quiet = "2" if os.path.exists("/dev/nvidiactl") else "3"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", quiet)
-    if "tensorflow" not in sys.modules:
-        _import_tensorflow()
 
 
 def _import_tensorflow() -> None:

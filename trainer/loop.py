@@ -81,14 +81,9 @@ class TrainCall:
     def __init__(self, parts: Parts, meters: Meters, compiled: str) -> None:
         self.parts, self.meters = parts, meters
         self.step = TrainStep(
-            parts.task,
-            parts.state,
-            parts.measures,
-            parts.strategy,
-            parts.config.step,
-            parts.per_replica_batch_size,
-            compiled,
-        )
+            parts.task, parts.state, parts.measures, parts.strategy, parts.config.step,
+            parts.per_replica_batch_size, compiled,
+        )  # fmt: skip
         self.iterator = iter(parts.training_data())
         self.function = tf.function(self._steps, autograph=False)
 

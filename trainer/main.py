@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -24,15 +25,15 @@ def main(arguments: Sequence[str]) -> int:
     logging.getLogger("trainer").setLevel(logging.INFO)
     try:
         if {"--help", "-help", "-h", "--helpfull"} & set(arguments):
-            print(help_text([a for a in arguments if not a.lstrip("-").startswith("h")]))
+            text = help_text([a for a in arguments if not a.lstrip("-").startswith("h")])
+            with contextlib.suppress(BrokenPipeError):  # --help | head
+                print(text, flush=True)
             return errors.OK
         config = parse(arguments)
         _refuse_missing_data(config)
         environment.settle()
         mode = importlib.import_module(f"trainer.modes.{config.run.mode}")
         return int(mode.run(config) or errors.OK)
-    except BrokenPipeError:  # --help | head
-        return errors.OK
     except (errors.BadInput, errors.Halted, errors.Preempted) as stop:
         # one line, whatever the value or the library's reason that it quotes
         print("trainer:", *str(stop).split(), file=sys.stderr, flush=True)
@@ -52,6 +53,7 @@ if __name__ == "__main__":
     code = main(sys.argv[1:])
     # Destructors of iterators and thread pools can wait for many seconds (docs/exit-codes.md);
     # all that counts is on disk by now.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)

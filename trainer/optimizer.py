@@ -42,10 +42,10 @@ def make_optimizer(config: Optimizer, train_steps: int) -> keras.optimizers.Opti
     for argument in config.optimizer_args:
         name, _, value = argument.partition("=")
         arguments[name] = _literal(value)
-    if config.weight_decay:
-        arguments["weight_decay"] = config.weight_decay
-    elif config.optimizer in ("adamw", "muon"):
-        arguments["weight_decay"] = 0.0  # what --weight_decay says, not Keras's default of it
+    if config.weight_decay or config.optimizer in ("adamw", "muon"):
+        arguments["weight_decay"] = config.weight_decay  # 0 too, not Keras's default of it
+    if config.optimizer == "muon":  # has another for the variables that it leaves to AdamW
+        arguments.setdefault("adam_weight_decay", config.weight_decay)
     if config.ema_momentum:
         arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
     rate = learning_rate(config, train_steps)

@@ -10,6 +10,9 @@ from typing import Any
 
 from trainer.errors import BadInput
 
+# TensorFlow's counters and numbers are int32 and float32; two integers' product is an int64.
+MOST_INT, MOST_FLOAT = 2**31 - 1, 3.4028234e38
+
 
 def option(
     default: Any,
@@ -30,9 +33,12 @@ def option(
         items: The type of a tuple's items.
         choices: The values allowed, for strings.
         minimum: The smallest value allowed.
-        maximum: The largest value allowed.
+        maximum: The largest value allowed; for integers 2,147,483,647 at most.
         above: A bound that the value must exceed.
     """
+    kind = items if isinstance(default, tuple) else type(default)
+    if kind is int and maximum is None:
+        maximum = MOST_INT
     bounds = {"min": minimum, "max": maximum, "above": above}
     meta = {"help": help, "items": items, "choices": choices, **bounds}
     return dataclasses.field(default=default, metadata=meta)
@@ -68,6 +74,8 @@ def _scalar(field: dataclasses.Field[Any], kind: type, value: Any) -> Any:
         raise BadInput(f"{given!s} is not of type {kind.__name__}; give --{field.name} one.")
     if isinstance(value, float) and not math.isfinite(value):
         raise BadInput(f"{given} is not a finite number; give --{field.name} one.")
+    if isinstance(value, float) and abs(value) > MOST_FLOAT:
+        raise BadInput(f"{given} is more than float32 can hold; give --{field.name} less.")
     if isinstance(value, str) and (value != value.strip() or not value.isprintable()):
         raise BadInput(f"--{field.name}={value!r} has control characters or spaces around it.")
     if meta["choices"] is not None and value not in meta["choices"]:

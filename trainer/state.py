@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -68,6 +69,13 @@ class TrainState:
         for name, optimizer in self.optimizers.items():
             named |= dict(_named(f"optimizer/{name}", optimizer.variables))
         return named
+
+    def digest(self) -> str:
+        """sha256 of the model's weights: equal where two runs are equal to the bit."""
+        digest = hashlib.sha256()
+        for name, variable in _named("model", self.model.weights):
+            digest.update(name.encode() + variable.numpy().tobytes())
+        return digest.hexdigest()
 
     def numbers(self) -> dict[str, Any]:
         """What the loop remembers besides variables."""

@@ -86,7 +86,7 @@ class Record(keras.callbacks.Callback):
         self.write("running")
 
     def write(self, status: str) -> None:
-        """Replaces the file."""
+        """Replaces the file; when all is done, with a digest of the weights."""
         result = {
             "status": status,
             "step": self.state.step,
@@ -95,6 +95,7 @@ class Record(keras.callbacks.Callback):
             "examples_per_second": self.meters.examples_per_second,
             "final": self.final,
             "best": self.best,
+            "weights_sha256": self.state.digest() if status == "done" else None,
         }
         write_json(self.path, {**result, **self.facts})
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from trainer.config import Config, flat, profile_range
-from trainer.flagfile import to_flagfile
+from trainer.config import Config, profile_range
+from trainer.flagfile import as_text, to_flagfile
 from trainer.meters import Meters
 from trainer.state import TrainState
 
@@ -46,10 +47,9 @@ class Summaries(keras.callbacks.Callback):
         with self.writers["train"].as_default(step=self.state.step):
             text = to_flagfile(self.config)
             tf.summary.text("config", "\n".join(f"    {line}" for line in text.splitlines()))
-            values = {
-                k: str(v) if isinstance(v, tuple) else v for k, v in flat(self.config).items()
-            }
-            hparams.hparams(values, trial_id=str(self.folder.parent.resolve()))
+            hparams.hparams(
+                hyperparameters(self.config), trial_id=str(self.folder.parent.resolve())
+            )
         self.written_step = self.state.step
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -112,3 +112,11 @@ class Summaries(keras.callbacks.Callback):
         except tf.errors.OpError as error:
             log.warning("No more summaries: %s", error.message)
             self.writers = {}
+
+
+def hyperparameters(config: Config) -> dict[str, Any]:
+    """The flags that runs are compared by: what is trained and how, not where it lies."""
+    values: dict[str, Any] = {"task": config.run.task, "seed": config.run.seed}
+    for part in (config.task_options, config.loop, config.step, config.optimizer):
+        values |= dataclasses.asdict(part)
+    return {k: as_text(v) if isinstance(v, tuple) else v for k, v in values.items()}

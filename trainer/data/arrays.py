@@ -113,7 +113,7 @@ def _num_examples(builder: tfds.core.DatasetBuilder, split: str, flag: str) -> i
         count = splits[split].num_examples
     except ValueError as error:
         raise BadInput(
-            f"--{flag}={split}: {str(error).splitlines()[-1].rstrip('.')}; "
+            f"--{flag}={split}: {str(error).splitlines()[-1].split('. ')[0].rstrip('.')}; "
             f"--dataset={builder.name} has {has}."
         ) from error
     if count <= 0:  # TFDS counts -3 examples in train[5:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from trainer.source import Source
 # time it is asked (measured on 2 CPU cores), more than a whole step of a small network.
 BLOCK_BYTES = 8 * 2**20
 CHUNK = 4096
+PARALLEL_CALLS = min(16, os.cpu_count() or 1)
 
 
 class MemoryReader:
@@ -103,13 +105,17 @@ def distribute(
     most = 1 if single else min(most, schedule.steps_per_loop)
     replicas = strategy.num_replicas_in_sync
     read = _reading(reader, plan, replicas, single)
+    options = tf.data.Options()
+    # The tuner's thread can miss its call to end: an iterator's destructor then waits for up to a
+    # minute, and whoever triggered it with it (seen in TensorFlow 2.21).
+    options.autotune.enabled = False
 
     def for_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
         local = replicas // context.num_input_pipelines
         first_replica = context.input_pipeline_id * local
         places = _places(plan, schedule, first_step, most, first_replica, local)
-        dataset = places.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return dataset.prefetch(2 * local)
+        dataset = places.map(read, num_parallel_calls=PARALLEL_CALLS, deterministic=True)
+        return dataset.prefetch(2 * local).with_options(options)
 
     return strategy.distribute_datasets_from_function(for_worker)
 

@@ -36,6 +36,7 @@ class Result:
         best: Those of the epoch with the best `--best_metric`.
         history: Metric name to its value after each epoch.
         step: Steps in all.
+        weights_sha256: Digest of the model's weights: equal where two runs are equal to the bit.
         workdir: Where everything lies.
     """
 
@@ -44,6 +45,7 @@ class Result:
     best: dict[str, float]
     history: dict[str, list[float]]
     step: int
+    weights_sha256: str
     workdir: Path
 
 
@@ -80,15 +82,10 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         record = _record(workdir, parts, checkpoints, meters)
         chosen = _chosen(config, parts, meters, workdir, callbacks)
         own = [*callbacks, *chosen, record, history]
-        mid_epoch = config.run.loop == "tape"
         saving = Saving(
-            checkpoints,
-            parts.state,
-            own,
-            config.checkpoint,
-            parts.schedule.steps_per_epoch,
-            mid_epoch,
-        )
+            checkpoints, parts.state, own, config.checkpoint, parts.schedule.steps_per_epoch,
+            mid_epoch=config.run.loop == "tape",
+        )  # fmt: skip
         try:
             if config.run.loop == "fit":
                 fit.train(parts, [*own, saving], meters)
@@ -112,6 +109,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             best=record.best,
             history=dict(history.history),
             step=parts.state.step,
+            weights_sha256=parts.state.digest(),
             workdir=workdir,
         )
 
@@ -219,8 +217,8 @@ def _refuse_unknown_metrics(parts: Parts) -> None:
     ):
         if used and metric not in known:
             raise errors.BadInput(
-                f"{flag} watches {metric}, which is not measured here; there are "
-                f"{', '.join(known)}."
+                f"{flag} watches {metric}, but only {', '.join(known)} are measured here; watch "
+                "one of those, or set --validation_split."
             )
 
 
@@ -236,6 +234,7 @@ def summary(config: Config, result: Result) -> str:
         lines.append(f"  best ({config.checkpoint.best_metric}), epoch {result.best['epoch']}:")
         lines.append(f"    {listed(result.best)}")
         lines.append(f"  final:\n    {listed(result.final)}")
+    lines.append(f"  weights      sha256 {result.weights_sha256}")
     lines.append(f"  checkpoints  {result.workdir / 'checkpoints'}")
     lines.append(f"  record       {result.workdir / 'run.json'}")
     if config.callbacks.tensorboard:
