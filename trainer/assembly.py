@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 
+import keras
 import tensorflow as tf
 
 from trainer.config import Config, task_module
@@ -111,6 +112,7 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
         if not config.step.keras_semantics:
             synchronize_batch_norm(model)
         objectives = task.objectives(model)
+        _refuse_no_match(config, objectives)
         optimizers = {
             name: make_optimizer(config.optimizer, schedule.train_steps) for name in objectives
         }
@@ -147,6 +149,17 @@ def _check_batch(config: Config, replicas: int) -> None:
             f"--accumulation_steps={micro} is more than the {batch_size // replicas} examples that "
             f"--global_batch_size={batch_size} gives each replica; take fewer."
         )
+
+
+def _refuse_no_match(config: Config, objectives: dict[str, list[keras.Variable]]) -> None:
+    """A part of a name that no variable has is a slip of the pen."""
+    paths = [v.path for variables in objectives.values() for v in variables]
+    for part in config.optimizer.weight_decay_exclude:
+        if not any(part in path for path in paths):
+            raise BadInput(
+                f"--weight_decay_exclude={part} is in no variable's name; they are "
+                f"{', '.join(sorted({path.rsplit('/', 1)[-1] for path in paths}))} and the like."
+            )
 
 
 def _plan(config: Config, data: Loaded) -> IndexPlan:

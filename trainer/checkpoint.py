@@ -6,6 +6,8 @@ without a manifest, or with a file that is not as the manifest says, does not co
 written twice.
 """
 
+# Over 250 lines: writing, reading and what makes a checkpoint count belong together.
+
 from __future__ import annotations
 
 import dataclasses

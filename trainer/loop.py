@@ -114,7 +114,8 @@ class TrainCall:
         meters.step_seconds, meters.examples_per_second = seconds / done, examples / seconds
         if not self.parts.config.runtime.deterministic:
             meters.input_wait_share = min(1.0, float(result.waited) / seconds)
-        meters.grad_norm, meters.loss_scale = float(result.grad_norm), state.loss_scale
+        meters.grad_norm = float(result.grad_norm)
+        meters.loss_scale = state.loss_scale if self.step.half else None
         meters.skipped = state.skipped
         if result.halted:
             raise Halted(_halted(self.parts, state.step - 1, meters.grad_norm))

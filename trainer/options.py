@@ -54,6 +54,8 @@ class Options:
 
 def _checked(part: Any, field: dataclasses.Field[Any]) -> Any:
     """The field's value in its own type, or `BadInput`."""
+    if "help" not in field.metadata:
+        raise TypeError(f"{type(part).__name__}.{field.name} must be made with option(...).")
     value = getattr(part, field.name)
     if not isinstance(field.default, tuple):
         return _scalar(field, type(field.default), value)

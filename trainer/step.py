@@ -3,6 +3,8 @@
 The training tape of the project stands here alone.
 """
 
+# Over 250 lines: what a step does is read from top to bottom, its docstrings are half of it.
+
 from __future__ import annotations
 
 import contextlib

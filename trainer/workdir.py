@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import shutil
 import socket
@@ -81,7 +82,19 @@ def empty(workdir: Path) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Replaces a file by one that is whole at any moment."""
+    """Replaces a file by one that is whole at any moment; what is not finite becomes null."""
     unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
+    unfinished.write_text(text + "\n")
     unfinished.replace(path)
+
+
+def _finite(content: object) -> object:
+    """JSON has no NaN, and readers of other languages refuse Python's."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

@@ -131,7 +131,8 @@ class Saving(keras.callbacks.Callback):
         if self.mid_epoch:
             self._save({})
         name = signal.Signals(self.signal).name
-        raise Preempted(
-            f"{name}: saved at step {self.saved_step} in {time.perf_counter() - began:.2f} s; "
-            "the same command goes on from there."
-        )
+        seconds = time.perf_counter() - began
+        saved = f"saved at step {self.saved_step} in {seconds:.2f} s"
+        if not self.mid_epoch:
+            saved = f"--loop=fit keeps whole epochs, {self.state.epoch} so far"
+        raise Preempted(f"{name}: {saved}; the same command goes on from there.")

@@ -36,6 +36,7 @@ class Result:
         best: Those of the epoch with the best `--best_metric`.
         history: Metric name to its value after each epoch.
         step: Steps in all.
+        examples_per_second: In the last call; 0 where nothing was left to train.
         weights_sha256: Digest of the model's weights: equal where two runs are equal to the bit.
         workdir: Where everything lies.
     """
@@ -45,6 +46,7 @@ class Result:
     best: dict[str, float]
     history: dict[str, list[float]]
     step: int
+    examples_per_second: float
     weights_sha256: str
     workdir: Path
 
@@ -109,6 +111,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             best=record.best,
             history=dict(history.history),
             step=parts.state.step,
+            examples_per_second=meters.examples_per_second,
             weights_sha256=parts.state.digest(),
             workdir=workdir,
         )
@@ -229,7 +232,8 @@ def summary(config: Config, result: Result) -> str:
         numbers = {k: v for k, v in ordered(metrics).items() if k not in ("epoch", "step")}
         return "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
 
-    lines = [f"Done: {result.step} steps."]
+    speed = f", {result.examples_per_second:,.0f} examples/s" if result.examples_per_second else ""
+    lines = [f"Done: {result.step} steps{speed}."]
     if result.best:
         lines.append(f"  best ({config.checkpoint.best_metric}), epoch {result.best['epoch']}:")
         lines.append(f"    {listed(result.best)}")
