@@ -28,9 +28,9 @@ from trainer.measures import Measures  # noqa: E402
 from trainer.meters import Meters  # noqa: E402
 from trainer.step import Ledger, TrainStep  # noqa: E402
 
-STEPS = {"dense": 400, "convnet": 40}
+STEPS = {"dense": 400, "convnet": 20}
 STEPS_PER_LOOP = {"dense": 100, "convnet": 20}
-EPOCHS = 6  # the first one is not counted: it traces
+EPOCHS = 5  # the first one is not counted: it traces
 
 
 class Clock(keras.callbacks.Callback):
