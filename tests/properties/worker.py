@@ -1,0 +1,144 @@
+"""What the property tests have done elsewhere: in a process with one strategy for its life.
+
+Each function takes flags by their names, drives the project's own code and returns plain numbers
+and arrays.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from trainer import environment
+
+environment.settle()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from trainer import errors, fit, loop, runtime  # noqa: E402
+from trainer.assembly import Parts, assemble  # noqa: E402
+from trainer.callbacks.averages import EvaluateAverages  # noqa: E402
+from trainer.config import configure  # noqa: E402
+from trainer.meters import Meters  # noqa: E402
+from trainer.state import decorrelate  # noqa: E402
+
+gc.freeze()  # each run begins with a collection, which need not go through TensorFlow's objects
+
+DEFAULTS = {
+    "task": "tests.properties.tasks",
+    "device": "cpu",
+    "global_batch_size": 8,
+    "learning_rate": 0.01,
+    "epochs": 2,
+    "steps_per_loop": 7,
+    "validation_split": "none",
+}
+
+
+def trained(replicas: int, **flags: Any) -> dict[str, Any]:
+    """A whole run of either loop."""
+    parts = _parts(replicas, flags)
+    start, _ = _copies(parts)
+    meters, history = Meters(), keras.callbacks.History()
+    callbacks: list[keras.callbacks.Callback] = [history]
+    if parts.config.optimizer.ema_momentum:
+        callbacks.append(EvaluateAverages(parts.state.optimizers.values()))
+    if parts.config.run.loop == "fit":
+        fit.train(parts, callbacks, meters)
+    else:
+        loop.train(parts, callbacks, meters, parts.config.step.jit_compile)
+    weights, unlike = _copies(parts)
+    return {
+        "start": start,
+        "weights": weights,
+        "unlike": unlike,
+        "history": dict(history.history),
+        "gradient_norm": meters.grad_norm,
+        "trainable": [f"model/{v.path}" for v in parts.state.model.trainable_variables],
+        "data": {"train": parts.data.train, "test": parts.data.validation},
+        **_numbers(parts),
+    }
+
+
+def stepped(replicas: int, **flags: Any) -> dict[str, Any]:
+    """Calls of the tape loop one after the other, with all the state after each."""
+    parts = _parts(replicas, flags)
+    call, states, halted = loop.TrainCall(parts, Meters(), compiled="false"), [], ""
+    while not states or (not halted and parts.state.step < parts.schedule.train_steps):
+        if states:
+            try:
+                call(parts.schedule.to_boundary(parts.state.step))
+            except errors.Halted as stop:
+                halted = str(stop)
+        weights, unlike = _copies(parts)
+        totals = parts.measures.totals.copy()
+        states.append({"weights": weights, "unlike": unlike, "totals": totals, **_numbers(parts)})
+    return {"states": states, "halted": halted}
+
+
+def dropped(replicas: int, **flags: Any) -> list[np.ndarray]:
+    """What each replica's dropout makes of ones, twice: `[2, 64]`."""
+    parts = _parts(replicas, flags)
+    (dropout,) = (x for x in parts.state.layers if isinstance(x, keras.layers.Dropout))
+
+    @tf.function
+    def masks() -> Any:
+        twice = lambda: tf.stack([dropout(tf.ones(64), training=True) for _ in range(2)])  # noqa: E731
+        return parts.strategy.run(twice)
+
+    return [np.asarray(m) for m in parts.strategy.experimental_local_results(masks())]
+
+
+def two_tapes(replicas: int, **flags: Any) -> list[np.ndarray]:
+    """The game's weights after a run by hand: no strategy, one batch after the other."""
+    parts = _parts(replicas, flags)
+    model = parts.task.model(parts.data.info)  # outside the strategy's scope
+    model.set_weights(parts.state.model.get_weights())
+    player, judge = model.layers[1:]
+    optimizers = [keras.optimizers.Adam(parts.config.optimizer.learning_rate) for _ in "pj"]
+    x, size = parts.data.train["x"], parts.config.loop.global_batch_size
+    for begin in list(range(0, len(x), size)) * parts.epochs:
+        real = x[begin : begin + size]
+        with tf.GradientTape() as first, tf.GradientTape() as second:
+            made, seen = judge(player(real[:, ::-1])), judge(real)
+            fooled = tf.reduce_mean(tf.nn.softplus(-made))
+            told = tf.reduce_mean(tf.nn.softplus(made) + tf.nn.softplus(-seen))
+        gradients = (
+            first.gradient(fooled, player.trainable_variables),
+            second.gradient(told, judge.trainable_variables),
+        )
+        for net, optimizer, own in zip((player, judge), optimizers, gradients, strict=True):
+            optimizer.apply(own, net.trainable_variables)
+    return [v.numpy() for v in model.trainable_variables]
+
+
+def _parts(replicas: int, flags: dict[str, Any]) -> Parts:
+    """As `--mode=train` puts them together."""
+    config = configure(**DEFAULTS | {"num_logical_devices": replicas} | flags)
+    parts = assemble(config, runtime.set_up(config))
+    fit.compile_model(parts) if config.run.loop == "fit" else None
+    if not config.step.keras_semantics:
+        decorrelate(parts.state, parts.strategy)
+    return parts
+
+
+def _copies(parts: Parts) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Each variable as the first replica has it; the others' copies too where they differ."""
+    values, unlike = {}, []
+    for name, variable in parts.state.variables().items():
+        copies = [c.numpy() for c in parts.strategy.experimental_local_results(variable)]
+        values[name] = copies[0]
+        # the seeds of dropout are apart on purpose
+        if not name.endswith("seed_generator_state"):
+            others = {f"{name} on replica {i}": c for i, c in enumerate(copies)}
+            others = {n: c for n, c in others.items() if c.tobytes() != copies[0].tobytes()}
+            unlike += others
+            values |= others
+    return values, unlike
+
+
+def _numbers(parts: Parts) -> dict[str, Any]:
+    names = ("step", "skipped", "loss_scale", "good_steps")
+    return {name: getattr(parts.state, name) for name in names}
