@@ -21,7 +21,7 @@ ROWS = [
     ["errors", "options", "environment", "config", "flagfile"],
     ["source", "task", "state", "runtime", "optimizer", "remat"],
     ["data", "reduction", "measures", "meters", "step", "workdir", "checkpoint", "callbacks"],
-    ["assembly", "loop", "fit", "compilation"],
+    ["assembly", "resume", "loop", "fit", "compilation"],
     ["modes"],
     ["main"],
 ]

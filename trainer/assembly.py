@@ -119,6 +119,8 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
         half = config.step.precision == "mixed_float16"
         scale = config.step.initial_loss_scale if half else 1.0
         state = make_state(model, optimizers, objectives, scale)
+        rate = config.optimizer.learning_rate
+        state.flags = {"learning_rate": rate, "precision": config.step.precision}
         measures = Measures(task.metrics(), list(objectives))
     _say(config, plan, schedule, state, replicas)
     return Parts(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import statistics
-import time
 from pathlib import Path
 
 import tensorflow as tf
@@ -18,13 +17,14 @@ from trainer.workdir import write_json
 
 log = logging.getLogger("trainer")
 
-TRIAL_CALLS = 5
+TRIAL_CALLS, TRIAL_STEPS = 5, 10
 
 
 def choose(parts: Parts, workdir: Path) -> str:
     """What XLA is to compile: `false`, `update` or `true`, as `TrainStep` takes it.
 
-    The choice is kept in `<workdir>/xla.json`, so that a run that goes on has the same step.
+    The choice is kept in `<workdir>/xla.json`, so that a run that goes on, with the same model on
+    the same devices, has the same step.
 
     Args:
         parts: What is trained; its state is as before afterwards.
@@ -36,8 +36,16 @@ def choose(parts: Parts, workdir: Path) -> str:
     if asked != "auto":
         return asked
     kept = workdir / "xla.json"
+    measured_on = {
+        "devices": list(parts.strategy.extended.worker_devices),
+        "model": [parts.state.model.name, parts.state.model.count_params()],
+        "batch": [parts.plan.global_batch_size, parts.config.step.accumulation_steps],
+        "precision": parts.config.step.precision,
+    }
     if kept.exists():
-        return str(json.loads(kept.read_text())["compiled"])
+        choice = json.loads(kept.read_text())
+        if choice["measured_on"] == measured_on:
+            return str(choice["compiled"])
     seconds = {}
     for compiled in ("false", "update", "true"):
         try:
@@ -45,7 +53,8 @@ def choose(parts: Parts, workdir: Path) -> str:
         except (BadInput, tf.errors.OpError) as error:
             log.info("--jit_compile=%s cannot be: %s", compiled, str(error).splitlines()[0])
     fastest = min(seconds, key=lambda compiled: seconds[compiled])
-    write_json(kept, {"compiled": fastest, "seconds_a_step": seconds})
+    choice = {"compiled": fastest, "seconds_a_step": seconds, "measured_on": measured_on}
+    write_json(kept, choice)
     figures = ", ".join(f"{name} {1e3 * s:.2f} ms" for name, s in seconds.items())
     log.info("A step takes, by --jit_compile, %s: %s.", figures, fastest)
     return fastest
@@ -59,15 +68,15 @@ def _trial(parts: Parts, compiled: str) -> float:
         for variable in state.variables().values()
         for copy in parts.strategy.experimental_local_results(variable)
     ]
-    call = TrainCall(parts, Meters(), compiled)
-    steps = min(10, parts.schedule.steps_per_loop)
     times = []
-    for _ in range(TRIAL_CALLS + 1):
-        began = time.perf_counter()
-        call(steps)
-        times.append((time.perf_counter() - began) / steps)
-    for copy, value in variables:
-        copy.assign(value)
-    state.set_numbers(numbers)
-    parts.measures.reset()
+    try:
+        call = TrainCall(parts, meters := Meters(), compiled)
+        for _ in range(TRIAL_CALLS + 1):
+            call(min(TRIAL_STEPS, parts.schedule.steps_per_loop))
+            times.append(meters.step_seconds)
+    finally:
+        for copy, value in variables:
+            copy.assign(value)
+        state.set_numbers(numbers)
+        parts.measures.reset()
     return statistics.median(times[1:])

@@ -106,8 +106,8 @@ class Step(Options):
     )
     on_nonfinite: str = option(
         "auto",
-        "a gradient that is not finite changes nothing; then halt, or skip the step and go on; "
-        "auto: skip under mixed_float16, which lowers its loss scale, else halt",
+        "a gradient that is not finite changes nothing; then halt, or skip and go on; "
+        "auto: skip under mixed_float16 while a lower loss scale may help, else halt",
         choices=("auto", "halt", "skip"),
     )
     initial_loss_scale: float = option(
@@ -228,7 +228,7 @@ class Callbacks(Options):
         0, "epochs without a better --early_stopping_metric before the end; 0: never", minimum=0
     )
     early_stopping_metric: str = option("val_loss", "the metric that early stopping watches")
-    restore_best_weights: bool = option(True, "after an early stop, go back to the best weights")
+    restore_best_weights: bool = option(True, "with early stopping, end with the best weights")
     reduce_lr_patience: int = option(
         0, "epochs without a better val_loss before the learning rate falls; 0: never", minimum=0
     )

@@ -9,6 +9,7 @@ import keras
 from trainer.assembly import Parts
 from trainer.errors import BadInput
 from trainer.meters import Meters
+from trainer.task import Task
 
 
 def train(
@@ -53,12 +54,15 @@ def compile_model(parts: Parts) -> None:
     """
     reductions = {"elements": "sum_over_batch_size", "weighted_mean": "mean_with_sample_weight"}
     with parts.strategy.scope():
-        elementwise = parts.task.loss()
-        settings = elementwise.get_config()
-        settings["reduction"] = reductions[parts.config.step.weight_reduction]
+        loss = None
+        if type(parts.task).loss is not Task.loss:  # else its forward pass has losses of its own
+            elementwise = parts.task.loss()
+            settings = elementwise.get_config()
+            settings["reduction"] = reductions[parts.config.step.weight_reduction]
+            loss = type(elementwise).from_config(settings)
         parts.state.model.compile(
             optimizer=next(iter(parts.state.optimizers.values())),
-            loss=type(elementwise).from_config(settings),
+            loss=loss,
             metrics=parts.measures.metrics,
             steps_per_execution=steps_per_execution(parts),
             jit_compile=parts.config.step.jit_compile == "true",

@@ -64,7 +64,8 @@ def train(
         if model.stop_training:
             break
     for name, variables in parts.task.objectives(model).items():
-        state.optimizers[name].finalize_variable_values(variables)  # the EMA, as fit does
+        if int(keras.ops.convert_to_numpy(state.optimizers[name].iterations)):
+            state.optimizers[name].finalize_variable_values(variables)  # the EMA, as fit does
     hooks.on_train_end(logs)
     return logs
 

@@ -34,6 +34,9 @@ def main(arguments: Sequence[str]) -> int:
         environment.settle()
         mode = importlib.import_module(f"trainer.modes.{config.run.mode}")
         return int(mode.run(config) or errors.OK)
+    except KeyboardInterrupt:
+        print("trainer: SIGINT before training began; nothing was lost.", file=sys.stderr)
+        return errors.PREEMPTED
     except (errors.BadInput, errors.Halted, errors.Preempted) as stop:
         # one line, whatever the value or the library's reason that it quotes
         print("trainer:", *str(stop).split(), file=sys.stderr, flush=True)

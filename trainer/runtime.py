@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,6 +12,8 @@ from trainer.config import Config, Runtime
 from trainer.errors import BadInput
 
 log = logging.getLogger("trainer")
+
+_made_deterministic: list[bool] = []
 
 
 def set_up(config: Config) -> tf.distribute.Strategy:
@@ -37,15 +38,17 @@ def set_up(config: Config) -> tf.distribute.Strategy:
     tf.config.experimental.enable_tensor_float_32_execution(config.runtime.tf32)
     if config.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
+        _made_deterministic.append(True)
+    elif _made_deterministic:
+        raise BadInput(
+            "--deterministic=false: an earlier run in this process was deterministic, which "
+            "TensorFlow does not take back; start a new process."
+        )
     return strategy
 
 
-@functools.cache
 def make_strategy(runtime: Runtime) -> tf.distribute.MirroredStrategy:
     """One `MirroredStrategy` over the devices that the flags choose.
-
-    Kept for the life of the process: a second one with collectives breaks the first
-    (tensorflow#61314).
 
     Raises:
         BadInput: There are fewer devices than asked for, or TensorFlow runs with others already.
@@ -72,14 +75,24 @@ def make_strategy(runtime: Runtime) -> tf.distribute.MirroredStrategy:
     except RuntimeError:
         log.info("TensorFlow is running already: its devices stay as they are.")
     devices = [d.name for d in tf.config.list_logical_devices(kind)]
-    wanted = runtime.num_logical_devices or runtime.num_devices or len(devices)
+    wanted = runtime.num_logical_devices or runtime.num_devices or len(physical)
     if wanted > len(devices):
         raise BadInput(
             f"--num_logical_devices={wanted}: TensorFlow runs with {len(devices)} devices in this "
             "process already; start a new process."
         )
-    reduction = _cross_device_ops(runtime, kind, wanted)
-    return tf.distribute.MirroredStrategy(devices[:wanted], cross_device_ops=reduction)
+    return _strategy(tuple(devices[:wanted]), _all_reduce(runtime, kind, wanted))
+
+
+@functools.cache
+def _strategy(devices: tuple[str, ...], all_reduce: str) -> tf.distribute.MirroredStrategy:
+    """Kept for the life of the process: a second one of the same breaks it (tensorflow#61314)."""
+    ways = {
+        "nccl": tf.distribute.NcclAllReduce,
+        "hierarchical_copy": tf.distribute.HierarchicalCopyAllReduce,
+        "one_device": tf.distribute.ReductionToOneDevice,
+    }
+    return tf.distribute.MirroredStrategy(list(devices), cross_device_ops=ways[all_reduce]())
 
 
 def _device_kind(runtime: Runtime) -> str:
@@ -89,20 +102,15 @@ def _device_kind(runtime: Runtime) -> str:
     return "GPU" if gpus and runtime.device != "cpu" else "CPU"
 
 
-def _cross_device_ops(runtime: Runtime, kind: str, replicas: int) -> Any:
-    """How gradients are summed; None leaves the choice to TensorFlow.
+def _all_reduce(runtime: Runtime, kind: str, replicas: int) -> str:
+    """How gradients are summed.
 
     On CPUs the default collectives break `fit` with several steps an execution (keras#19246), and
     NCCL wants a card for each rank.
     """
-    choice = runtime.all_reduce
-    if choice == "auto":
-        whole_cards = kind == "GPU" and replicas > 1 and not runtime.num_logical_devices
-        choice = "nccl" if whole_cards else "one_device"
-    if choice == "nccl" and kind == "CPU":
+    if runtime.all_reduce == "nccl" and kind == "CPU":
         raise BadInput("--all_reduce=nccl needs GPUs; use --all_reduce=auto.")
-    return {
-        "nccl": tf.distribute.NcclAllReduce,
-        "hierarchical_copy": tf.distribute.HierarchicalCopyAllReduce,
-        "one_device": tf.distribute.ReductionToOneDevice,
-    }[choice]()
+    if runtime.all_reduce != "auto":
+        return runtime.all_reduce
+    whole_cards = kind == "GPU" and replicas > 1 and not runtime.num_logical_devices
+    return "nccl" if whole_cards else "one_device"

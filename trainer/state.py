@@ -25,6 +25,8 @@ class TrainState:
         step: Global batches consumed.
         epoch: Epochs ended, their evaluation and callbacks included.
         stopped: Whether a callback has ended the training.
+        shortened: Whether the last epoch ended before it was full, because the run did.
+        flags: `--learning_rate` and `--precision` of the last start, to notice a change.
         loss_scale: Under float16, else 1.
         good_steps: Finite steps since the loss scale last changed.
         skipped: Steps of the run that were not finite.
@@ -37,6 +39,8 @@ class TrainState:
     step: int = 0
     epoch: int = 0
     stopped: bool = False
+    shortened: bool = False
+    flags: dict[str, Any] = dataclasses.field(default_factory=dict)
     loss_scale: float = 1.0
     good_steps: int = 0
     skipped: int = 0

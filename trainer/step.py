@@ -120,9 +120,6 @@ class TrainStep:
             mark_reduced(objective.optimizer)
         self.per_replica_batch_size = per_replica_batch_size
         self.half = config.precision == "mixed_float16"
-        self.halts = config.on_nonfinite == "halt" or (
-            config.on_nonfinite == "auto" and not self.half
-        )
         whole = compiled == "true" and strategy.num_replicas_in_sync == 1
         parts = compiled == "true" and not whole
         if parts and any(getattr(layer, "synchronized", False) for layer in state.layers):
@@ -188,7 +185,7 @@ class TrainStep:
             loss_scale=loss_scale,
             good_steps=good_steps,
             skipped=ledger.skipped + tf.cast(~finite, tf.int32),
-            halted=~finite if self.halts else ledger.halted,
+            halted=~finite & self._hopeless(ledger.loss_scale),
             grad_norm=norm,
             waited=ledger.waited,
         )
@@ -273,6 +270,13 @@ class TrainStep:
         """Replica context: undoes what the forward pass wrote into BatchNorm's statistics."""
         for variable, value in zip(self.state.statistics, kept, strict=True):
             variable.assign(value)
+
+    def _hopeless(self, loss_scale: tf.Tensor) -> tf.Tensor:
+        """Whether a step that is not finite ends the run."""
+        policy = self.config.on_nonfinite
+        if policy == "auto" and self.half:
+            return loss_scale <= 1.0  # no smaller scale can mend it
+        return tf.constant(policy != "skip")
 
     def _next_scale(self, ledger: Ledger, finite: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Halved by a step that is not finite, doubled after enough that are.

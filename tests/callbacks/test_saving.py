@@ -51,6 +51,7 @@ def drive(saving: Saving, schedule: Schedule, signal_at: int = -1) -> list[str]:
         done.append(hook)
         getattr(saving, hook)(*arguments)
 
+    saving.listen()
     saving.on_train_begin()
     for epoch in range(saving.params["epochs"]):
         first = epoch * schedule.steps_per_epoch
@@ -126,6 +127,7 @@ def test_handlers_stand_while_training_only(number: int) -> None:
     schedule = Schedule(steps_per_epoch=2, steps_per_loop=1, train_steps=2)
     saving, _ = make(schedule)
     before = signal.getsignal(number)
+    saving.listen()
     saving.on_train_begin()
     assert signal.getsignal(number) == saving._heard
     saving.on_train_end()

@@ -81,7 +81,7 @@ class Record(keras.callbacks.Callback):
         self.final = dict(logs or {})
         now, best = (m.get(self.metric, math.nan) for m in (self.final, self.best))
         better = math.isnan(best) or self.sign * now > self.sign * best
-        if not self.best or (better and not math.isnan(now)):
+        if better and not math.isnan(now):
             self.best = {**self.final, "epoch": epoch + 1, "step": self.state.step}
         self.write("running")
 

@@ -55,7 +55,7 @@ class Saving(keras.callbacks.Callback):
         self._rates: list[tuple[keras.optimizers.Optimizer, float]] = []
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Gives the callbacks their memory back, and listens for signals."""
+        """Gives the callbacks their memory back."""
         remind(self.callbacks, self.state.callbacks)
         if self.state.step > self.state.epoch * self.steps_per_epoch:
             self._rates = [
@@ -63,6 +63,9 @@ class Saving(keras.callbacks.Callback):
                 for optimizer in self.state.optimizers.values()
                 if isinstance(optimizer._learning_rate, keras.Variable)
             ]
+
+    def listen(self) -> None:
+        """From here on SIGTERM and SIGINT are heard, and heeded after the next call."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._before[number] = signal.signal(number, self._heard)
@@ -94,12 +97,13 @@ class Saving(keras.callbacks.Callback):
         """Saves with the epoch's metrics."""
         self.state.epoch = epoch + 1
         self.state.stopped = bool(self.model.stop_training)
+        self.state.shortened = self.state.step < self.state.epoch * self.steps_per_epoch
         self.state.epoch_totals = None
         last = self.state.stopped or self.state.epoch == self.params["epochs"]
         if last or self.state.epoch % self.settings.checkpoint_every_epochs == 0:
             self._save(dict(logs or {}))
         if self.signal and not last:
-            self._leave()
+            self._leave(dict(logs or {}))
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Hands the signals back."""
@@ -123,13 +127,13 @@ class Saving(keras.callbacks.Callback):
         self.checkpoints.save(metrics)
         self.saved_step = self.state.step
 
-    def _leave(self) -> None:
+    def _leave(self, metrics: dict[str, float] | None = None) -> None:
         began = time.perf_counter()
         for callback in self.callbacks:
             if isinstance(callback, EvaluateAverages):
                 callback.put_back()
         if self.mid_epoch:
-            self._save({})
+            self._save(metrics or {})
         name = signal.Signals(self.signal).name
         seconds = time.perf_counter() - began
         saved = f"saved at step {self.saved_step} in {seconds:.2f} s"

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import keras
 
-from trainer import compilation, errors, fit, loop, runtime
+from trainer import compilation, errors, fit, loop, resume, runtime
 from trainer.assembly import Parts, assemble
 from trainer.callbacks.averages import EvaluateAverages
 from trainer.callbacks.progress import Progress, ordered
 from trainer.callbacks.record import Record
 from trainer.callbacks.saving import Saving
 from trainer.callbacks.tensorboard import Summaries
-from trainer.checkpoint import Checkpoints, warm_start
+from trainer.checkpoint import Checkpoints
 from trainer.config import Checkpoint, Config
 from trainer.meters import Meters
-from trainer.state import decorrelate
 from trainer.workdir import empty, opened, write_flags
 
 log = logging.getLogger("trainer")
@@ -36,6 +35,7 @@ class Result:
         best: Those of the epoch with the best `--best_metric`.
         history: Metric name to its value after each epoch.
         step: Steps in all.
+        skipped: Those that were not finite and changed nothing.
         examples_per_second: In the last call; 0 where nothing was left to train.
         weights_sha256: Digest of the model's weights: equal where two runs are equal to the bit.
         workdir: Where everything lies.
@@ -46,6 +46,7 @@ class Result:
     best: dict[str, float]
     history: dict[str, list[float]]
     step: int
+    skipped: int
     examples_per_second: float
     weights_sha256: str
     workdir: Path
@@ -73,12 +74,12 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
     strategy = runtime.set_up(config)
     with opened(config) as workdir:
         parts = assemble(config, strategy)
-        if config.run.overwrite:
-            empty(workdir)
         checkpoints = Checkpoints(workdir, parts.state, config.checkpoint)
-        _start(config, parts, checkpoints)
+        resume.begin(config, parts, checkpoints)
         fit.compile_model(parts)
         _refuse_unfit(callbacks, parts)
+        if config.run.overwrite:  # nothing can be refused any more
+            empty(workdir)
         write_flags(workdir, config)
         meters, history = Meters(), keras.callbacks.History()
         record = _record(workdir, parts, checkpoints, meters)
@@ -89,6 +90,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             mid_epoch=config.run.loop == "tape",
         )  # fmt: skip
         try:
+            saving.listen()
             if config.run.loop == "fit":
                 fit.train(parts, [*own, saving], meters)
             else:
@@ -111,31 +113,11 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             best=record.best,
             history=dict(history.history),
             step=parts.state.step,
+            skipped=parts.state.skipped,
             examples_per_second=meters.examples_per_second,
             weights_sha256=parts.state.digest(),
             workdir=workdir,
         )
-
-
-def _start(config: Config, parts: Parts, checkpoints: Checkpoints) -> None:
-    """Where an earlier start left off, or from the beginning."""
-    state, schedule = parts.state, parts.schedule
-    saved = checkpoints.restore()
-    if saved is not None:
-        first = state.epoch * schedule.steps_per_epoch
-        # a callback may have stopped the run within an epoch, which has ended then all the same
-        ended = state.stopped or state.step >= schedule.train_steps
-        if not first <= state.step <= first + schedule.steps_per_epoch and not ended:
-            raise errors.BadInput(
-                f"--workdir={config.run.workdir} stands at step {state.step} after {state.epoch} "
-                f"epochs, which epochs of {schedule.steps_per_epoch} steps do not fit; keep "
-                "--global_batch_size and --steps_per_epoch, or choose another --workdir."
-            )
-        log.info("Goes on from step %d: %s.", state.step, saved.folder)
-    elif config.checkpoint.init_from:
-        warm_start(state, config.checkpoint.init_from)
-    if not config.step.keras_semantics:
-        decorrelate(state, parts.strategy)
 
 
 def _chosen(
@@ -233,10 +215,12 @@ def summary(config: Config, result: Result) -> str:
         return "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
 
     speed = f", {result.examples_per_second:,.0f} examples/s" if result.examples_per_second else ""
-    lines = [f"Done: {result.step} steps{speed}."]
+    skipped = f", {result.skipped} of them skipped: not finite" if result.skipped else ""
+    lines = [f"Done: {result.step} steps{speed}{skipped}."]
     if result.best:
         lines.append(f"  best ({config.checkpoint.best_metric}), epoch {result.best['epoch']}:")
         lines.append(f"    {listed(result.best)}")
+    if result.final:
         lines.append(f"  final:\n    {listed(result.final)}")
     lines.append(f"  weights      sha256 {result.weights_sha256}")
     lines.append(f"  checkpoints  {result.workdir / 'checkpoints'}")
