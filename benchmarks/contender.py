@@ -3,7 +3,7 @@
     python -m benchmarks.contender LOOP MODEL REPLICAS
 
 Prints one line of JSON: the fastest settings of this loop and their steps a second. Every way of
-compiling that the loop has is run: the best one speaks for it.
+compiling that the loop has is run, one after the other: the best one speaks for it.
 """
 
 from __future__ import annotations

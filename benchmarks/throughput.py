@@ -1,6 +1,6 @@
 """How fast the tape loop is beside `model.fit()` and beside its own bare step.
 
-    python -m benchmarks.throughput [--rounds=3] [--json=FILE]
+    python -m benchmarks.throughput [--rounds=3] [--models dense convnet] [--json=FILE]
 
 Each contender runs in a fresh process, in turns; what counts is the median over the rounds of the
 ratio within a round, because a machine's speed drifts. Figures of two runs do not compare.
@@ -9,6 +9,7 @@ ratio within a round, because a machine's speed drifts. Figures of two runs do n
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 CONTENDERS = ("tape", "fit", "bare")
-CASES = [(model, replicas) for model in ("dense", "convnet") for replicas in (1, 2)]
+REPLICAS = (1, 2)
 BATCH = 128
 
 
@@ -80,10 +81,11 @@ def main() -> None:
     """Runs all cases and prints the table last."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="processes of each contender")
+    parser.add_argument("--models", nargs="+", default=["dense", "convnet"], help="what to time")
     parser.add_argument("--json", type=Path, help="a file for machines")
     arguments = parser.parse_args()
     results = []
-    for model, replicas in CASES:
+    for model, replicas in itertools.product(arguments.models, REPLICAS):
         results.append(compare(model, replicas, arguments.rounds))
         ratio = results[-1]["tape_over_fit"]["median"]
         print(f"{model}, {replicas} replicas: tape / fit {ratio:.2f}", file=sys.stderr)
