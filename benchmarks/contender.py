@@ -28,8 +28,9 @@ from trainer.measures import Measures  # noqa: E402
 from trainer.meters import Meters  # noqa: E402
 from trainer.step import Ledger, TrainStep  # noqa: E402
 
-STEPS = {"dense": 400, "convnet": 20}
-STEPS_PER_LOOP = {"dense": 100, "convnet": 20}
+STEPS = {"dense": 400, "convnet": 100}
+STEPS_PER_LOOP = {"dense": 100, "convnet": 50}
+WIDTH = {"dense": 128, "convnet": 8}  # with 32 filters convolutions are all of the time
 EPOCHS = 5  # the first one is not counted: it traces
 
 
@@ -55,6 +56,7 @@ def problem(model: str, replicas: int, kind: str, compiled: str, epochs: int = E
     config = configure(
         task="benchmarks.problem",
         model=model,
+        width=WIDTH[model],
         loop="fit" if kind == "fit" else "tape",
         num_logical_devices=replicas,
         device="auto",
