@@ -127,8 +127,8 @@ def test_nothing_that_training_changes_is_left_out(state: TrainState) -> None:
     held = {id(variable) for variable in state.variables().values()}
     assert {id(v.value) for v in [*model.variables, *optimizer.variables]} == held
     assert set(state.numbers()) == {
-        "step", "epoch", "stopped", "shortened", "flags", "loss_scale", "good_steps", "skipped", "epoch_totals",
-        "callbacks",
+        "step", "epoch", "stopped", "shortened", "flags", "loss_scale", "good_steps", "skipped",
+        "epoch_totals", "callbacks",
     }  # fmt: skip
 
 
