@@ -43,6 +43,9 @@ def _call(what: str, replicas: int, flags: dict[str, Any]) -> Any:
     """In the process of these replicas; TensorFlow is imported there alone."""
     import faulthandler
 
+    from trainer import environment
+
+    environment.settle()
     from tests.properties import worker
 
     faulthandler.dump_traceback_later(SECONDS, exit=True)  # a hang ends the process, with its place

@@ -55,11 +55,8 @@ def test_weights_are_those_of_the_formula(run, replicas, flags):
     flags = dict(optimizer="sgd", learning_rate=0.1, shuffle=False, **flags)
     result = run("trained", replicas, **flags)
     data = result["data"]["train"]
-    each = (
-        np.asarray(flags.get("class_weights", ()))[data["y"]]
-        if "class_weights" in flags
-        else data["weight"]
-    )
+    of_classes = np.asarray(flags.get("class_weights", ()))
+    each = of_classes[data["y"]] if len(of_classes) else data["weight"]
     wanted = sgd(
         doubles(result, "start"), data["x"].astype(np.float64), data["y"], each.astype(np.float64),
         rate=0.1, by_weight="weight_reduction" in flags, l2=flags.get("l2", 0.0),

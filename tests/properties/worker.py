@@ -9,20 +9,16 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from trainer import environment
+import keras
+import numpy as np
+import tensorflow as tf
 
-environment.settle()
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from trainer import errors, fit, loop, runtime  # noqa: E402
-from trainer.assembly import Parts, assemble  # noqa: E402
-from trainer.callbacks.averages import EvaluateAverages  # noqa: E402
-from trainer.config import configure  # noqa: E402
-from trainer.meters import Meters  # noqa: E402
-from trainer.state import decorrelate  # noqa: E402
+from trainer import errors, fit, loop, runtime
+from trainer.assembly import Parts, assemble
+from trainer.callbacks.averages import EvaluateAverages
+from trainer.config import configure
+from trainer.meters import Meters
+from trainer.state import decorrelate
 
 gc.freeze()  # each run begins with a collection, which need not go through TensorFlow's objects
 
@@ -55,7 +51,7 @@ tf.data.Dataset.prefetch = _prefetch
 def trained(replicas: int, **flags: Any) -> dict[str, Any]:
     """A whole run of either loop."""
     parts = _parts(replicas, flags)
-    start, _ = _copies(parts)
+    start = _state(parts)["weights"]
     meters, history = Meters(), keras.callbacks.History()
     callbacks: list[keras.callbacks.Callback] = [history]
     if parts.config.optimizer.ema_momentum:
@@ -64,32 +60,27 @@ def trained(replicas: int, **flags: Any) -> dict[str, Any]:
         fit.train(parts, callbacks, meters)
     else:
         loop.train(parts, callbacks, meters, parts.config.step.jit_compile)
-    weights, unlike = _copies(parts)
     return {
         "start": start,
-        "weights": weights,
-        "unlike": unlike,
         "history": dict(history.history),
         "gradient_norm": meters.grad_norm,
         "trainable": [f"model/{v.path}" for v in parts.state.model.trainable_variables],
         "data": {"train": parts.data.train, "test": parts.data.validation},
-        **_numbers(parts),
+        **_state(parts),
     }
 
 
 def stepped(replicas: int, **flags: Any) -> dict[str, Any]:
-    """Calls of the tape loop one after the other, with all the state after each."""
+    """Calls of the tape loop one after the other, with all the state before and after each."""
     parts = _parts(replicas, flags)
-    call, states, halted = loop.TrainCall(parts, Meters(), compiled="false"), [], ""
-    while not states or (not halted and parts.state.step < parts.schedule.train_steps):
-        if states:
-            try:
-                call(parts.schedule.to_boundary(parts.state.step))
-            except errors.Halted as stop:
-                halted = str(stop)
-        weights, unlike = _copies(parts)
-        totals = parts.measures.totals.copy()
-        states.append({"weights": weights, "unlike": unlike, "totals": totals, **_numbers(parts)})
+    call = loop.TrainCall(parts, Meters(), parts.config.step.jit_compile)
+    states, halted = [_state(parts)], ""
+    while not halted and parts.state.step < parts.schedule.train_steps:
+        try:
+            call(parts.schedule.to_boundary(parts.state.step))
+        except errors.Halted as stop:
+            halted = str(stop)
+        states.append(_state(parts))
     return {"states": states, "halted": halted}
 
 
@@ -98,12 +89,11 @@ def dropped(replicas: int, **flags: Any) -> list[np.ndarray]:
     parts = _parts(replicas, flags)
     (dropout,) = (x for x in parts.state.layers if isinstance(x, keras.layers.Dropout))
 
-    @tf.function
-    def masks() -> Any:
-        twice = lambda: tf.stack([dropout(tf.ones(64), training=True) for _ in range(2)])  # noqa: E731
-        return parts.strategy.run(twice)
+    def masks() -> tf.Tensor:
+        return tf.stack([dropout(tf.ones(64), training=True) for _ in range(2)])
 
-    return [np.asarray(m) for m in parts.strategy.experimental_local_results(masks())]
+    made = tf.function(lambda: parts.strategy.run(masks))()
+    return [np.asarray(m) for m in parts.strategy.experimental_local_results(made)]
 
 
 def two_tapes(replicas: int, **flags: Any) -> list[np.ndarray]:
@@ -133,27 +123,28 @@ def _parts(replicas: int, flags: dict[str, Any]) -> Parts:
     """As `--mode=train` puts them together."""
     config = configure(**DEFAULTS | {"num_logical_devices": replicas} | flags)
     parts = assemble(config, runtime.set_up(config))
-    fit.compile_model(parts) if config.run.loop == "fit" else None
+    fit.compile_model(parts)
     if not config.step.keras_semantics:
         decorrelate(parts.state, parts.strategy)
     return parts
 
 
-def _copies(parts: Parts) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Each variable as the first replica has it; the others' copies too where they differ."""
-    values, unlike = {}, []
+def _state(parts: Parts) -> dict[str, Any]:
+    """All that a step may change.
+
+    `weights` has each variable as the first replica holds it, and the copies of other replicas
+    that differ; `unlike` names those.
+    """
+    weights, unlike = {}, []
     for name, variable in parts.state.variables().items():
         copies = [c.numpy() for c in parts.strategy.experimental_local_results(variable)]
-        values[name] = copies[0]
-        # the seeds of dropout are apart on purpose
-        if not name.endswith("seed_generator_state"):
-            others = {f"{name} on replica {i}": c for i, c in enumerate(copies)}
-            others = {n: c for n, c in others.items() if c.tobytes() != copies[0].tobytes()}
-            unlike += others
-            values |= others
-    return values, unlike
-
-
-def _numbers(parts: Parts) -> dict[str, Any]:
-    names = ("step", "skipped", "loss_scale", "good_steps")
-    return {name: getattr(parts.state, name) for name in names}
+        weights[name] = copies[0]
+        if name.endswith("seed_generator_state"):
+            continue  # apart on purpose
+        others = {f"{name} on replica {i}": c for i, c in enumerate(copies)}
+        others = {n: c for n, c in others.items() if c.tobytes() != copies[0].tobytes()}
+        unlike += others
+        weights |= others
+    numbers = {n: getattr(parts.state, n) for n in ("step", "skipped", "loss_scale", "good_steps")}
+    totals = parts.measures.totals.copy()
+    return {"weights": weights, "unlike": unlike, "totals": totals, **numbers}
