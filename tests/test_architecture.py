@@ -27,7 +27,7 @@ ROWS = [
 ]
 WITHIN = {
     "data": ["plan", "pipeline", "archives", "offline", "arrays", "digits", "prepare", "load"],
-    "callbacks": ["averages", "memory", "progress", "record", "tensorboard", "saving"],
+    "callbacks": ["averages", "memory", "progress", "record", "tensorboard", "saving", "showing"],
     "modes": ["prepare", "train"],
 }
 # A task describes a problem: it knows the lower two rows, and networks; a network Keras alone.

@@ -45,12 +45,31 @@ class Outcome:
     prediction: Any
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a task lets people see of its model after an epoch.
+
+    Attributes:
+        numbers: Name to value; they join the epoch's metrics, so `--best_metric` may watch them.
+        text: Name to text: into TensorBoard, and into the closing summary.
+        images: Name to uint8 `[height, width, 1 or 3]`: into TensorBoard, and as PNG into
+            `<workdir>/samples`.
+    """
+
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    text: dict[str, str] = dataclasses.field(default_factory=dict)
+    images: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
 class Task:
     """A supervised problem; a subclass says what it is, and changes what differs.
 
     Attributes:
         options: The task's own `Options`.
+        shown_numbers: Names of the numbers that `show` gives, if any.
     """
+
+    shown_numbers: tuple[str, ...] = ()
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -74,6 +93,18 @@ class Task:
     def objectives(self, model: keras.Model) -> dict[str, list[keras.Variable]]:
         """The variables that each loss trains, each with an optimizer of its own."""
         return {"loss": model.trainable_variables}
+
+    def show(self, model: keras.Model, seed: int) -> Shown | None:
+        """What is to be seen of the model after an epoch: samples, learned numbers.
+
+        Called outside the replicas, after the evaluation. It must change nothing: no variable, and
+        no random state but its own (`keras.random` with a seed, `tf.random.stateless_*`).
+
+        Args:
+            model: With its averaged weights where it was evaluated with them.
+            seed: Of the run.
+        """
+        return None
 
     def forward(self, model: keras.Model, batch: tuple[Any, ...], training: bool) -> Outcome:
         """One pass over one replica's (micro-)batch, in replica context.

@@ -15,6 +15,7 @@ from trainer.callbacks.averages import EvaluateAverages
 from trainer.callbacks.progress import Progress, ordered
 from trainer.callbacks.record import Record
 from trainer.callbacks.saving import Saving
+from trainer.callbacks.showing import Showing
 from trainer.callbacks.tensorboard import Summaries
 from trainer.checkpoint import Checkpoints
 from trainer.config import Checkpoint, Config
@@ -39,6 +40,7 @@ class Result:
         examples_per_second: In the last call; 0 where nothing was left to train.
         weights_sha256: Digest of the model's weights: equal where two runs are equal to the bit.
         workdir: Where everything lies.
+        text: What the task showed in words after the last epoch.
     """
 
     model: keras.Model
@@ -50,6 +52,7 @@ class Result:
     examples_per_second: float
     weights_sha256: str
     workdir: Path
+    text: dict[str, str]
 
 
 def run(config: Config) -> int:
@@ -84,7 +87,9 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         meters, history = Meters(), keras.callbacks.History()
         record = _record(workdir, parts, checkpoints, meters)
         chosen = _chosen(config, parts, meters, workdir, callbacks)
-        own = [*callbacks, *chosen, record, history]
+        c, seed = config.callbacks, config.run.seed
+        showing = Showing(parts.task, parts.state, workdir, c.tensorboard, seed)
+        own = [showing, *callbacks, *chosen, record, history]
         saving = Saving(
             checkpoints, parts.state, own, config.checkpoint, parts.schedule.steps_per_epoch,
             mid_epoch=config.run.loop == "tape",
@@ -117,6 +122,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             examples_per_second=meters.examples_per_second,
             weights_sha256=parts.state.digest(),
             workdir=workdir,
+            text=showing.shown.text if showing.shown else {},
         )
 
 
@@ -190,6 +196,7 @@ def _refuse_unknown_metrics(parts: Parts) -> None:
     """A misspelt metric would never be better: no best checkpoint, no early stop."""
     own = list(parts.measures.results())
     known = own + [f"val_{name}" for name in own] * (parts.eval_plan is not None)
+    known += parts.task.shown_numbers
     c, best = parts.config.callbacks, parts.config.checkpoint.best_metric
     for flag, metric, used in (
         (f"--best_metric={best}", best, best != Checkpoint.best_metric),
@@ -227,4 +234,5 @@ def summary(config: Config, result: Result) -> str:
     lines.append(f"  record       {result.workdir / 'run.json'}")
     if config.callbacks.tensorboard:
         lines.append(f"  curves       tensorboard --logdir {result.workdir / 'tensorboard'}")
+    lines += [f"{name}:\n{text}" for name, text in result.text.items()]
     return "\n".join(lines)
