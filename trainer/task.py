@@ -94,7 +94,7 @@ class Task:
         """The variables that each loss trains, each with an optimizer of its own."""
         return {"loss": model.trainable_variables}
 
-    def show(self, model: keras.Model, seed: int) -> Shown | None:
+    def show(self, model: keras.Model, seed: int) -> Shown:
         """What is to be seen of the model after an epoch: samples, learned numbers.
 
         Called outside the replicas, after the evaluation. It must change nothing: no variable, and
@@ -104,7 +104,7 @@ class Task:
             model: With its averaged weights where it was evaluated with them.
             seed: Of the run.
         """
-        return None
+        return Shown()
 
     def forward(self, model: keras.Model, batch: tuple[Any, ...], training: bool) -> Outcome:
         """One pass over one replica's (micro-)batch, in replica context.

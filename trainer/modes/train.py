@@ -86,9 +86,8 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         write_flags(workdir, config)
         meters, history = Meters(), keras.callbacks.History()
         record = _record(workdir, parts, checkpoints, meters)
+        showing = Showing(config, parts.task, parts.state, workdir)
         chosen = _chosen(config, parts, meters, workdir, callbacks)
-        c, seed = config.callbacks, config.run.seed
-        showing = Showing(parts.task, parts.state, workdir, c.tensorboard, seed)
         own = [showing, *callbacks, *chosen, record, history]
         saving = Saving(
             checkpoints, parts.state, own, config.checkpoint, parts.schedule.steps_per_epoch,
@@ -101,8 +100,6 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             else:
                 compiled = compilation.choose(parts, workdir)
                 loop.train(parts, [*own, saving], meters, compiled)
-        except errors.BadInput:
-            raise
         except BaseException as stop:
             record.write("preempted" if isinstance(stop, errors.Preempted) else "failed")
             raise
@@ -122,7 +119,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             examples_per_second=meters.examples_per_second,
             weights_sha256=parts.state.digest(),
             workdir=workdir,
-            text=showing.shown.text if showing.shown else {},
+            text=showing.shown.text,
         )
 
 
