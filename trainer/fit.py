@@ -124,6 +124,12 @@ def refuse_what_fit_cannot(parts: Parts) -> None:
             "--precision=mixed_float16 with --loop=fit on several replicas: Keras looks for "
             "overflow on the first replica alone; use --loop=tape, or one replica."
         )
+    if parts.config.step.precision == "mixed_float16" and state.step and not state.stopped:
+        raise BadInput(
+            "--precision=mixed_float16 with --loop=fit cannot go on where --workdir="
+            f"{parts.config.run.workdir} stands: Keras's loss scale is in no checkpoint; use "
+            "--loop=tape, or --overwrite to begin anew."
+        )
     if schedule.train_steps % schedule.steps_per_epoch:
         raise BadInput(
             f"--train_steps={schedule.train_steps} is no multiple of the "
