@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-PYTEST := $(PY) -m pytest -q
+# Several processes, each with whole files or folders (tests/conftest.py); each takes about 1 GB.
+PYTEST := $(PY) -m pytest -q -n auto --maxprocesses=4 --dist=loadscope
 
 # Says in one sentence what is wrong with $(PYTHON); its syntax is one that Python 2 reads too.
 define CHECK_PYTHON

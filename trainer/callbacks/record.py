@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from trainer.config import Config, flat
+from trainer.errors import Preempted
 from trainer.flagfile import command
 from trainer.meters import Meters
 from trainer.state import TrainState
@@ -84,6 +85,11 @@ class Record(keras.callbacks.Callback):
         if better and not math.isnan(now):
             self.best = {**self.final, "epoch": epoch + 1, "step": self.state.step}
         self.write("running")
+
+    def stopped(self, stop: BaseException) -> None:
+        """How a run ended that did not get to its end; nothing where it never began."""
+        if self.path.exists():
+            self.write("preempted" if isinstance(stop, Preempted) else "failed")
 
     def write(self, status: str) -> None:
         """Replaces the file; when all is done, with a digest of the weights."""

@@ -101,7 +101,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
                 compiled = compilation.choose(parts, workdir)
                 loop.train(parts, [*own, saving], meters, compiled)
         except BaseException as stop:
-            record.write("preempted" if isinstance(stop, errors.Preempted) else "failed")
+            record.stopped(stop)
             raise
         finally:
             saving.release()
