@@ -48,8 +48,7 @@ class Run(Options):
     seed: int = option(0, "seed of weights, data order and dropout", minimum=0, maximum=2**31 - 1)
     overwrite: bool = option(
         False,
-        "delete what an earlier run left in --workdir, and start anew; with --mode=export or "
-        "predict: replace the export or --output that is there, and nothing else",
+        "delete what an earlier run left in --workdir; export, predict: replace what they wrote",
     )
 
 
@@ -254,17 +253,11 @@ class Trained(Options):
     """Evaluate, predict, export"""
 
     checkpoint: str = option(
-        "auto",
-        "whose weights: best (by --best_metric), latest, a checkpoint's folder or its name in "
-        "--workdir; auto: best where there is one, else latest",
+        "auto", "best (by --best_metric), latest, a checkpoint's folder; auto: best, else latest"
     )
-    eval_split: str = option(
-        "", "the split to evaluate on, or to compare an export on; default: --validation_split"
-    )
-    input: str = option(
-        "", "for --mode=predict: a file, a folder or a pattern, as the task reads it"
-    )
-    output: str = option("", "for --mode=predict: the CSV file to write; default: standard output")
+    eval_split: str = option("", "what to evaluate or compare on; default: --validation_split")
+    input: str = option("", "for --mode=predict: a file, a folder or a pattern")
+    output: str = option("", "for --mode=predict: a CSV file; default: standard output")
     export_dir: str = option("", "for --mode=export: where to; default <workdir>/export")
 
 

@@ -88,8 +88,8 @@ def _info(config: Config) -> DataInfo:
             num_classes=data["num_classes"],
             class_names=names,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError):
         raise BadInput(
-            f"--workdir={config.run.workdir}: {record} does not tell what the run was trained on "
-            f"({type(error).__name__}); name the folder of a run, or train first."
+            f"--workdir={config.run.workdir}: there is no {record} that tells what a run was "
+            "trained on; name the folder of a run, or train first."
         ) from None

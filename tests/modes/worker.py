@@ -25,7 +25,7 @@ USED = ["--flagfile=run/config.flags"]
 REFUSED = {
     "no run": [*USED, "--mode=evaluate", "--workdir=nothing"],
     "no such checkpoint": [*USED, "--mode=evaluate", "--checkpoint=step-1"],
-    "no best": [*USED, "--mode=export", "--checkpoint=best", "--best_metric=val_auc"],
+    "no best": [*USED, "--mode=evaluate", "--checkpoint=best", "--best_metric=val_auc"],
     "damaged": [*USED, "--mode=evaluate", "--checkpoint=damaged/checkpoints/only"],
     "all damaged": [*USED, "--mode=evaluate", "--workdir=damaged"],
     "another model": [*USED, "--mode=evaluate", "--width=3"],
@@ -50,7 +50,8 @@ def used(folder: str) -> dict[str, Any]:
     run = trainer.configure(**RUN)
     result = trainer.train(run)
     rows = trainer.configure(
-        task="tests.modes.table", workdir="rows", epochs=200, learning_rate=0.05,
+        task="tests.modes.table", workdir="rows", epochs=150, global_batch_size=10,
+        learning_rate=0.05, checkpoint_every_epochs=150, eval_every_epochs=150,
         keep_best=0, tensorboard=False, progress="none", num_logical_devices=2,
     )  # fmt: skip
     trainer.train(rows)

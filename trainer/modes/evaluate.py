@@ -120,9 +120,10 @@ def evaluate(config: Config) -> Evaluated:
 def summary(result: Evaluated) -> str:
     """What is said at the end."""
     averages = ", averaged weights" if result.averaged else ""
+    replicas = f"{result.replicas} replica{'s' * (result.replicas > 1)}"
     width = max(map(len, result.metrics))
     return "\n".join([
         f"{result.examples:,} examples of {result.data['name']} {result.split}, "
-        f"{result.precision} on {result.replicas} replicas{averages}; checkpoint {result.name}:",
+        f"{result.precision} on {replicas}{averages}; checkpoint {result.name}:",
         *(f"  {name:{width}}  {value:.6g}" for name, value in result.metrics.items()),
     ])  # fmt: skip
