@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from trainer.config import Config, configure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from trainer.modes.evaluate import Evaluated
+    from trainer.modes.export import Exported
     from trainer.modes.train import Result
 
 __all__ = ["Config", "configure", "evaluate", "export", "predict", "train"]
@@ -49,11 +48,11 @@ def predict(config: Config) -> dict[str, Any]:
     return run(config)
 
 
-def export(config: Config) -> Path:
+def export(config: Config) -> Exported:
     """Exports a checkpoint's model. See `trainer.modes.export.export`."""
     from trainer import environment
 
     environment.settle()
     from trainer.modes.export import export as run
 
-    return run(config).folder
+    return run(config)

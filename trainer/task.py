@@ -122,7 +122,9 @@ class Task:
         Raises:
             BadInput: Something in it cannot be read: names the file and the row.
         """
-        raise BadInput("--mode=predict: this task reads no --input=; see docs/new-task.md.")
+        raise BadInput(
+            "--mode=predict: this task has no read_input; see docs/evaluate-predict-export.md."
+        )
 
     def describe(self, prediction: Any, info: DataInfo) -> Features:
         """What people want to read of predictions, as columns of one value an example.

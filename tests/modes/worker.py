@@ -117,7 +117,7 @@ def _exported(trainer: Any, run: Any) -> dict[str, Any]:
     """Twice, and once with an export that reloads to something else."""
     from trainer.modes import export
 
-    done = export.export(run)
+    done = trainer.export(run)
     again = refuse_all(".", {"again": [*USED, "--mode=export", "--overwrite"]})["again"]
     honest = export._reloaded
     export._reloaded = lambda *given: {n: [a + 1e-3 for a in v] for n, v in honest(*given).items()}
