@@ -34,6 +34,13 @@ def test_auto_is_the_best(told: Any) -> None:
     assert told["evaluated"]["best"]["name"] == f"{best}, the best (val_loss)"
 
 
+def test_a_damaged_best_is_passed_over_for_the_next(told: Any) -> None:
+    losses = {n: m["metrics"]["val_loss"] for n, m in told["manifests"].items()}
+    _, second, _ = sorted(losses, key=losses.__getitem__)
+    assert told["passed over"]["name"] == second  # and does not claim to be the best
+    assert told["passed over"]["metrics"] == told["evaluated"][second]["metrics"]
+
+
 def test_the_averages_are_evaluated_unless_told_otherwise(told: Any) -> None:
     assert told["raw"]["loss"] != told["evaluated"]["auto"]["metrics"]["loss"]
 

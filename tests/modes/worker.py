@@ -60,6 +60,7 @@ def used(folder: str) -> dict[str, Any]:
     told |= _predicted(trainer, run)
     told |= _exported(trainer, run)
     _spoil()
+    told["passed over"] = dataclasses.asdict(trainer.evaluate(run.replace(workdir="mended")))
     told["refused"] = refuse_all(folder, REFUSED)
     return told
 
@@ -135,13 +136,21 @@ def _exported(trainer: Any, run: Any) -> dict[str, Any]:
 
 
 def _spoil() -> None:
-    """A second run whose only checkpoint lost its end."""
+    """A run whose only checkpoint lost its end, and one that lost that of its best alone."""
     best = sorted(Path("run/checkpoints").iterdir())[0]
+    shutil.copytree("run", "mended")
     shutil.copytree(best, "damaged/checkpoints/step-00000002-epoch-0001")
     shutil.copytree(best, "damaged/checkpoints/only")
     shutil.copy("run/run.json", "damaged/run.json")
-    for path in Path("damaged/checkpoints").glob("*/variables.data*"):
+    (lost,) = Path("mended/checkpoints", _best_of("mended")).glob("variables.data*")
+    for path in [lost, *Path("damaged/checkpoints").glob("*/variables.data*")]:
         path.write_bytes(path.read_bytes()[:-10])
+
+
+def _best_of(workdir: str) -> str:
+    manifests = Path(workdir).glob("checkpoints/*/manifest.json")
+    losses = {p.parent.name: json.loads(p.read_text())["metrics"]["val_loss"] for p in manifests}
+    return min(losses, key=losses.__getitem__)
 
 
 def _contents(folder: str) -> dict[str, bytes]:
