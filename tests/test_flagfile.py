@@ -362,6 +362,7 @@ def test_help_has_every_flag_once_by_part() -> None:
     headings = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
     assert headings == [
         "Run:", "Data:", "Loop:", "Step:", "Optimizer:", "Devices:", "Checkpoints:", "Callbacks:",
+        "Evaluate, predict, export:",
         "Made images:",
     ]  # fmt: skip
 

@@ -24,12 +24,10 @@ log = logging.getLogger("trainer")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What both loops work on.
+class EvalParts:
+    """What an evaluation works on.
 
     Attributes:
-        plan: Which examples a training step sees.
-        schedule: Where its calls end.
         eval_plan: Which examples an evaluation step sees; None without evaluation.
     """
 
@@ -38,11 +36,52 @@ class Parts:
     task: Task
     source: Source
     data: Loaded
-    plan: IndexPlan
-    schedule: Schedule
     eval_plan: IndexPlan | None
     state: TrainState
     measures: Measures
+
+    @property
+    def eval_schedule(self) -> Schedule:
+        """One evaluation after the other.
+
+        Where its calls end decides how sums are rounded, so that must not depend on the training
+        split, which an evaluation later on does not read.
+        """
+        assert self.eval_plan is not None
+        steps = self.eval_plan.steps_per_pass
+        loop = self.config.loop.steps_per_loop
+        return Schedule(steps_per_epoch=steps, steps_per_loop=loop, train_steps=0)
+
+    def validation_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
+        """The validation split over and over, in its order on disk."""
+        assert self.eval_plan is not None
+        return distribute(
+            self.strategy,
+            self._reader(training=False),
+            self.eval_plan,
+            self.eval_schedule,
+            first_step=0,
+            single=single,
+        )
+
+    def _reader(self, training: bool) -> MemoryReader:
+        arrays = self.data.train if training else self.data.validation
+        assert arrays is not None
+        budget = int(self.config.data.memory_budget_gib * 2**30)
+        return MemoryReader(arrays, self.source, training, budget)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts(EvalParts):
+    """What both loops work on.
+
+    Attributes:
+        plan: Which examples a training step sees.
+        schedule: Where its calls end.
+    """
+
+    plan: IndexPlan
+    schedule: Schedule
 
     @property
     def epochs(self) -> int:
@@ -64,32 +103,6 @@ class Parts:
             first_step=self.state.step,
             single=single,
         )
-
-    def validation_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
-        """The validation split over and over, in its order on disk."""
-        assert self.eval_plan is not None
-        return distribute(
-            self.strategy,
-            self._reader(training=False),
-            self.eval_plan,
-            self.eval_schedule,
-            first_step=0,
-            single=single,
-        )
-
-    def _reader(self, training: bool) -> MemoryReader:
-        arrays = self.data.train if training else self.data.validation
-        assert arrays is not None
-        budget = int(self.config.data.memory_budget_gib * 2**30)
-        return MemoryReader(arrays, self.source, training, budget)
-
-    @property
-    def eval_schedule(self) -> Schedule:
-        """One evaluation after the other."""
-        assert self.eval_plan is not None
-        steps = self.eval_plan.steps_per_pass
-        loop = self.schedule.steps_per_loop
-        return Schedule(steps_per_epoch=steps, steps_per_loop=loop, train_steps=0)
 
 
 def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
@@ -131,7 +144,7 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
         data=data,
         plan=plan,
         schedule=schedule,
-        eval_plan=_eval_plan(config, data),
+        eval_plan=eval_plan(config, data),
         state=state,
         measures=measures,
     )
@@ -181,7 +194,8 @@ def _plan(config: Config, data: Loaded) -> IndexPlan:
     )
 
 
-def _eval_plan(config: Config, data: Loaded) -> IndexPlan | None:
+def eval_plan(config: Config, data: Loaded) -> IndexPlan | None:
+    """Which examples an evaluation step sees; None without a split to evaluate on."""
     if data.validation is None:
         return None
     examples = len(next(iter(data.validation.values())))

@@ -118,6 +118,70 @@ class Checkpoints:
             )
         return None
 
+    def read(self, which: str) -> Saved:
+        """Brings the state's variables to a checkpoint, to be used and not trained further.
+
+        A state without optimizers leaves theirs unread. What the loop remembers is not touched.
+
+        Args:
+            which: As `--checkpoint` has it.
+
+        Returns:
+            The checkpoint that was taken.
+
+        Raises:
+            BadInput: There is no such checkpoint, or it is damaged or another architecture's.
+        """
+        found = self._choice(which)
+        for saved in found:
+            try:
+                wrong = damage(saved.folder)
+                if not wrong:
+                    self._read(saved)
+                    return saved
+            except (FileNotFoundError, tf.errors.NotFoundError):
+                wrong = "its run, which goes on, has just deleted it"
+            log.warning("Passed over %s: %s.", saved.folder, wrong)
+        raise BadInput(
+            f"--checkpoint={which}: none of {', '.join(str(s.folder) for s in found)} is whole; "
+            "take another."
+        )
+
+    def _read(self, saved: Saved) -> None:
+        theirs = saved.manifest["variables"].items()
+        wanted = {n: v for n, v in theirs if self.state.optimizers or n.startswith("model/")}
+        wanted_alone = Saved(saved.folder, saved.manifest | {"variables": wanted})
+        refuse_other_architecture(wanted_alone, architecture(self.state))
+        status = self._tracked.read(str(saved.folder / "variables"))
+        status.assert_existing_objects_matched().expect_partial()
+
+    def is_best(self, saved: Saved) -> bool:
+        """Whether it has the best metric of all that are there."""
+        return saved.folder in [best.folder for best in self.best()[:1]]
+
+    def _choice(self, which: str) -> list[Saved]:
+        """Those that `--checkpoint` means, the first choice first; at least one."""
+        newest, best = self.all()[::-1], self.best()
+        if which in ("auto", "best", "latest"):
+            found = {"auto": best or newest, "best": best, "latest": newest}[which]
+            if not newest:
+                raise BadInput(
+                    f"--workdir={self.folder.parent} holds no checkpoint yet; train first."
+                )
+            if not found:
+                raise BadInput(
+                    f"--checkpoint=best: no checkpoint in {self.folder} has the metric "
+                    f"{self.config.best_metric}; say --checkpoint=latest, or another --best_metric."
+                )
+            return found
+        for folder in (self.folder / which, Path(which).expanduser()):
+            if manifest := _manifest_of(folder):
+                return [Saved(folder, manifest)]
+        raise BadInput(
+            f"--checkpoint={which} is neither a checkpoint's folder nor the name of one in "
+            f"{self.folder}, which has {', '.join(s.folder.name for s in newest) or 'none'}."
+        )
+
     def all(self) -> list[Saved]:
         """Those with a manifest that were not passed over, oldest first."""
         folders = sorted(set(self.folder.glob("step-*")) - self._damaged)

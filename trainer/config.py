@@ -30,8 +30,8 @@ class Run(Options):
 
     mode: str = option(
         "train",
-        "what to do: train a task, or prepare its dataset and leave",
-        choices=("train", "prepare"),
+        "what to do: train a task, prepare its dataset and leave, or use a trained run",
+        choices=("train", "prepare", "evaluate", "predict", "export"),
     )
     task: str = option(
         "image_classification",
@@ -46,7 +46,10 @@ class Run(Options):
         "", "folder of the run: checkpoints, TensorBoard, run.json; default runs/<task>"
     )
     seed: int = option(0, "seed of weights, data order and dropout", minimum=0, maximum=2**31 - 1)
-    overwrite: bool = option(False, "delete what an earlier run left in --workdir, and start anew")
+    overwrite: bool = option(
+        False,
+        "delete what an earlier run left in --workdir; export, predict: replace what they wrote",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,6 +249,19 @@ class Callbacks(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained(Options):
+    """Evaluate, predict, export"""
+
+    checkpoint: str = option(
+        "auto", "best (by --best_metric), latest, a checkpoint's folder; auto: best, else latest"
+    )
+    eval_split: str = option("", "what to evaluate or compare on; default: --validation_split")
+    input: str = option("", "for --mode=predict: a file, a folder or a pattern")
+    output: str = option("", "for --mode=predict: a CSV file; default: standard output")
+    export_dir: str = option("", "for --mode=export: where to; default <workdir>/export")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """All that a run is told.
 
@@ -264,6 +280,7 @@ class Config:
     runtime: Runtime = dataclasses.field(default_factory=Runtime)
     checkpoint: Checkpoint = dataclasses.field(default_factory=Checkpoint)
     callbacks: Callbacks = dataclasses.field(default_factory=Callbacks)
+    trained: Trained = dataclasses.field(default_factory=Trained)
     task_options: Any = None
 
     def __post_init__(self) -> None:
@@ -326,6 +343,10 @@ def _check_together(config: Config) -> None:
         raise BadInput(
             "--jit_compile=auto measures, so two runs may differ: with --deterministic say "
             "--jit_compile=false, update or true."
+        )
+    if config.run.mode == "predict" and not config.trained.input:
+        raise BadInput(
+            "--mode=predict needs --input=, what to predict; give it a file or a folder."
         )
     if c.profile_steps and profile_range(config) is None:
         raise BadInput(f"--profile_steps={c.profile_steps} is not of the form START:STOP.")

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import reduction
-from trainer.assembly import Parts
+from trainer.assembly import EvalParts, Parts
 from trainer.errors import Halted
 from trainer.meters import Meters
 from trainer.step import Ledger, TrainStep
@@ -191,7 +191,7 @@ class Evaluation:
         parts: What to evaluate, on what.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: EvalParts) -> None:
         self.parts = parts
         self.schedule = parts.eval_schedule
         self.iterator = iter(parts.validation_data())

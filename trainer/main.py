@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         mode = importlib.import_module(f"trainer.modes.{config.run.mode}")
         return int(mode.run(config) or errors.OK)
     except KeyboardInterrupt:
-        print("trainer: SIGINT before training began; nothing was lost.", file=sys.stderr)
+        print("trainer: SIGINT; nothing was lost.", file=sys.stderr)
         return errors.PREEMPTED
     except (errors.BadInput, errors.Halted, errors.Preempted) as stop:
         # one line, whatever the value or the library's reason that it quotes
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _refuse_missing_data(config: Config) -> None:
     """A dataset that is neither here nor to be had is named before TensorFlow is imported."""
+    if config.run.mode == "predict":  # has its own
+        return
     source = task_module(config.run.task).Task(config.task_options).source()
     if source.dataset and not config.data.from_files:
         missing = missing_offline(source.dataset, config.data.data_dir)

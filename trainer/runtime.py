@@ -64,6 +64,8 @@ def make_strategy(runtime: Runtime) -> tf.distribute.MirroredStrategy:
         if kind == "GPU":
             for gpu in physical:
                 tf.config.experimental.set_memory_growth(gpu, runtime.memory_growth)
+        else:  # TensorFlow would take their memory, and place what it can there
+            tf.config.set_visible_devices([], "GPU")
         if runtime.num_logical_devices:
             limit = runtime.logical_device_memory_mib if kind == "GPU" else None
             split = [tf.config.LogicalDeviceConfiguration(memory_limit=limit)]

@@ -17,11 +17,13 @@ class DataInfo:
         name: The dataset's name and version, or the task's where it made the examples.
         shapes: Feature name to the shape of one example.
         num_classes: Feature name to its number of classes, for labels.
+        class_names: Feature name to the names of its classes, where the dataset has them.
     """
 
     name: str
     shapes: dict[str, tuple[int, ...]]
     num_classes: dict[str, int]
+    class_names: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from trainer.source import DataInfo, Source
+from trainer.errors import BadInput
+from trainer.source import DataInfo, Features, Source
 
 if TYPE_CHECKING:
     import keras
@@ -105,6 +106,37 @@ class Task:
             seed: Of the run.
         """
         return Shown()
+
+    def read_input(self, path: str, info: DataInfo) -> tuple[Features, Features]:
+        """Reads what `--mode=predict --input=path` names.
+
+        Args:
+            path: A file, a folder or a pattern.
+            info: What the model was shaped by.
+
+        Returns:
+            A column by whose values people know the examples again (`{"file": [...]}`,
+            `{"row": [...]}`), and their features, arrays `[n, ...]` as `Source.batch` takes them;
+            of a target, which is to be predicted, any value of the right type.
+
+        Raises:
+            BadInput: Something in it cannot be read: names the file and the row.
+        """
+        raise BadInput(
+            "--mode=predict: this task has no read_input; see docs/evaluate-predict-export.md."
+        )
+
+    def describe(self, prediction: Any, info: DataInfo) -> Features:
+        """What people want to read of predictions, as columns of one value an example.
+
+        Args:
+            prediction: The model's output on some examples, float32 arrays `[n, ...]`.
+            info: What the model was shaped by.
+        """
+        columns = prediction.reshape(len(prediction), -1).T
+        if len(columns) == 1:
+            return {"prediction": columns[0]}
+        return {f"prediction_{i}": column for i, column in enumerate(columns)}
 
     def forward(self, model: keras.Model, batch: tuple[Any, ...], training: bool) -> Outcome:
         """One pass over one replica's (micro-)batch, in replica context.

@@ -24,7 +24,7 @@ class Loaded:
 
     Attributes:
         info: What a model is shaped by.
-        train: Feature name to `[num_examples, ...]`.
+        train: Feature name to `[num_examples, ...]`; empty where nothing is trained.
         validation: Likewise, or None without evaluation.
     """
 
@@ -47,17 +47,47 @@ def load(config: Data, source: Source, task: str) -> Loaded:
     splits = {"train_split": config.train_split}
     if config.validation_split != "none":
         splits["validation_split"] = config.validation_split
-    builder = None
-    if source.dataset:
-        builder = open_builder(source.dataset, str(Path(config.data_dir).expanduser()))
-        if not is_prepared(builder):
-            prepare(builder)
+    builder = _builder(config, source)
     read = {flag: _read(config, source, builder, split, flag) for flag, split in splits.items()}
     info = _info(source, builder, read["train_split"], task)
     if source.check is not None:
         for flag, split in splits.items():
             source.check(read[flag], split, info)
     return Loaded(info, read["train_split"], read.get("validation_split"))
+
+
+def load_for_evaluation(config: Data, source: Source, split: str, info: DataInfo) -> Loaded:
+    """Reads one split alone, for a model that is shaped already.
+
+    Args:
+        config: The flags.
+        source: What the task wants.
+        split: Which split.
+        info: What the model was shaped by.
+
+    Raises:
+        BadInput: The data is not there, does not fit the model, or an example cannot be right.
+    """
+    read = _read(config, source, _builder(config, source), split, "eval_split")
+    for name, shape in info.shapes.items():
+        if read[name].shape[1:] != shape:
+            raise BadInput(
+                f"--eval_split={split}: {name} has the shape {read[name].shape[1:]}, where the run "
+                f"was trained on {shape}; take the flags it was trained with (config.flags)."
+            )
+    if source.check is not None:
+        source.check(read, split, info)
+    return Loaded(info, {}, read)
+
+
+def _builder(config: Data, source: Source) -> Any:
+    """Of the dataset, prepared; None for examples that are made."""
+    if not source.dataset:
+        return None
+    builder = open_builder(source.dataset, str(Path(config.data_dir).expanduser()))
+    if not is_prepared(builder):
+        prepare(builder)
+    return builder
 
 
 def _read(
@@ -75,6 +105,7 @@ def _read(
 
 def _info(source: Source, builder: Any, read: dict[str, np.ndarray], task: str) -> DataInfo:
     classes: dict[str, int] = {}
+    class_names: dict[str, tuple[str, ...]] = {}
     name = task
     if builder is not None:
         name = builder.info.full_name
@@ -82,5 +113,6 @@ def _info(source: Source, builder: Any, read: dict[str, np.ndarray], task: str) 
             number = getattr(builder.info.features[feature], "num_classes", None)
             if number:
                 classes[feature] = int(number)
+                class_names[feature] = tuple(builder.info.features[feature].names)
     shapes = {feature: tuple(array.shape[1:]) for feature, array in read.items()}
-    return DataInfo(name=name, shapes=shapes, num_classes=classes)
+    return DataInfo(name=name, shapes=shapes, num_classes=classes, class_names=class_names)

@@ -159,7 +159,7 @@ def _chosen(
 
 def _record(workdir: Path, parts: Parts, checkpoints: Checkpoints, meters: Meters) -> Record:
     devices = parts.strategy.extended.worker_devices
-    data = {"name": parts.data.info.name, "sha256": parts.data.fingerprints()}
+    data = {**dataclasses.asdict(parts.data.info), "sha256": parts.data.fingerprints()}
     path = workdir / "run.json"
     larger = checkpoints.larger_is_better
     return Record(path, parts.config, parts.state, meters, devices, data, larger)

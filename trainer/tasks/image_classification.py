@@ -83,6 +83,25 @@ class Task(task.Task):
 
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
+    def read_input(self, path: str, info: DataInfo) -> tuple[Features, Features]:
+        """PNG and JPEG files of the size that the model takes; grey becomes RGB, and back."""
+        from trainer.data.pictures import read_pictures
+
+        files, images = read_pictures(path, info.shapes["image"])
+        return {"file": files}, {"image": images, "label": [0] * len(files)}
+
+    def describe(self, prediction: Any, info: DataInfo) -> Features:
+        """The most probable class, by name where it has one, and its probability."""
+        import numpy as np
+
+        odds = np.exp(prediction - prediction.max(axis=-1, keepdims=True))
+        best = prediction.argmax(axis=-1)
+        names = info.class_names.get("label")
+        return {
+            "label": [names[i] for i in best] if names else best,
+            "probability": odds.max(axis=-1) / odds.sum(axis=-1),
+        }
+
     def _batch(self, features: Features) -> tuple[Any, ...]:
         import tensorflow as tf
 
