@@ -20,7 +20,17 @@ from tests.support import ROOT
 ROWS = [
     ["errors", "options", "environment", "config", "flagfile"],
     ["source", "task", "state", "runtime", "optimizer", "remat"],
-    ["data", "reduction", "measures", "meters", "step", "workdir", "checkpoint", "callbacks"],
+    [
+        "data",
+        "reduction",
+        "measures",
+        "meters",
+        "step",
+        "workdir",
+        "recorded",
+        "checkpoint",
+        "callbacks",
+    ],
     ["assembly", "resume", "loop", "fit", "compilation"],
     ["modes"],
     ["main"],
@@ -28,7 +38,7 @@ ROWS = [
 WITHIN = {
     "data": ["plan", "pipeline", "archives", "offline", "arrays", "digits", "prepare", "load"],
     "callbacks": ["averages", "memory", "progress", "record", "tensorboard", "saving", "showing"],
-    "modes": ["prepare", "train"],
+    "modes": ["prepare", "train", "compare"],
 }
 # A task describes a problem: it knows the lower two rows, and networks; a network Keras alone.
 ASIDE = {"tasks": [*ROWS[0], *ROWS[1], "models"], "models": [*ROWS[0], "remat"]}

@@ -30,8 +30,8 @@ class Run(Options):
 
     mode: str = option(
         "train",
-        "what to do: train a task, or prepare its dataset and leave",
-        choices=("train", "prepare"),
+        "what to do: train a task, prepare its dataset, or compare two runs' folders",
+        choices=("train", "prepare", "compare"),
     )
     task: str = option(
         "image_classification",
@@ -46,6 +46,12 @@ class Run(Options):
         "", "folder of the run: checkpoints, TensorBoard, run.json; default runs/<task>"
     )
     seed: int = option(0, "seed of weights, data order and dropout", minimum=0, maximum=2**31 - 1)
+    runs: tuple[str, ...] = option((), "for --mode=compare: two workdirs")
+    tolerance: float = option(
+        0.0,
+        "for --mode=compare: the share by which equal metrics may differ",
+        minimum=0.0,
+    )
     overwrite: bool = option(False, "delete what an earlier run left in --workdir, and start anew")
 
 

@@ -30,7 +30,8 @@ def main(arguments: Sequence[str]) -> int:
                 print(text, flush=True)
             return errors.OK
         config = parse(arguments)
-        _refuse_missing_data(config)
+        if config.run.mode != "compare":
+            _refuse_missing_data(config)
         environment.settle()
         mode = importlib.import_module(f"trainer.modes.{config.run.mode}")
         return int(mode.run(config) or errors.OK)
