@@ -225,6 +225,7 @@ def test_nothing_is_printed_but_results() -> None:
     ]
     assert set(printing) <= {
         "trainer/main.py",
+        "trainer/modes/compare.py",
         "trainer/modes/train.py",
         "trainer/modes/prepare.py",
     }

@@ -179,11 +179,11 @@ def _ends(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 def _verdict(one: Recorded, other: Recorded, parted: Divergence | None) -> list[str]:
     if parted is None:
+        if not one.series.keys() & other.series.keys():
+            return ["No courses to align: a run wrote no summaries (--tensorboard=false)."]
         digests = [r.record["weights_sha256"] for r in (one, other)]
         if digests[0] and digests[0] == digests[1]:
             return ["Equal: every metric, and every weight to the bit."]
-        if not one.series.keys() & other.series.keys():
-            return ["No courses to align: a run wrote no summaries (--tensorboard=false)."]
         return ["Every metric is equal, within --tolerance, at the steps that both runs wrote."]
     since = "from the first point on"
     if parted.equal_until is not None:
