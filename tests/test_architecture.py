@@ -20,11 +20,12 @@ from tests.support import ROOT
 ROWS = [
     ["errors", "options", "environment", "config", "flagfile"],
     ["source", "task", "state", "runtime", "optimizer", "remat"],
-    ["data", "reduction", "measures", "meters", "step", "workdir", "checkpoint", "callbacks"],
+    ["data", "reduction", "measures", "meters", "step", "workdir", "recorded", "checkpoint",
+     "callbacks"],
     ["assembly", "restored", "resume", "loop", "fit", "compilation"],
     ["modes"],
     ["main"],
-]
+]  # fmt: skip
 WITHIN = {
     "data": [
         "plan",
@@ -38,7 +39,7 @@ WITHIN = {
         "load",
     ],
     "callbacks": ["averages", "memory", "progress", "record", "tensorboard", "saving", "showing"],
-    "modes": ["prepare", "train", "evaluate", "predict", "reloaded", "export"],
+    "modes": ["prepare", "train", "evaluate", "predict", "reloaded", "export", "compare"],
 }
 # A task describes a problem: it knows the lower two rows, and networks; a network Keras alone.
 ASIDE = {"tasks": [*ROWS[0], *ROWS[1], "models"], "models": [*ROWS[0], "remat"]}
@@ -226,6 +227,7 @@ def test_nothing_is_printed_but_results() -> None:
     ]
     assert set(printing) <= {
         "trainer/main.py",
+        "trainer/modes/compare.py",
         "trainer/modes/train.py",
         "trainer/modes/prepare.py",
         "trainer/modes/evaluate.py",

@@ -30,8 +30,8 @@ class Run(Options):
 
     mode: str = option(
         "train",
-        "what to do: train a task, prepare its dataset and leave, or use a trained run",
-        choices=("train", "prepare", "evaluate", "predict", "export"),
+        "what to do: train a task, prepare its dataset and leave, use a trained run, compare two",
+        choices=("train", "prepare", "evaluate", "predict", "export", "compare"),
     )
     task: str = option(
         "image_classification",
@@ -49,6 +49,10 @@ class Run(Options):
     overwrite: bool = option(
         False,
         "delete what an earlier run left in --workdir; export, predict: replace what they wrote",
+    )
+    runs: tuple[str, ...] = option((), "for --mode=compare: two workdirs")
+    tolerance: float = option(
+        0.0, "for --mode=compare: the share by which equal metrics may differ", minimum=0.0
     )
 
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _refuse_missing_data(config: Config) -> None:
     """A dataset that is neither here nor to be had is named before TensorFlow is imported."""
-    if config.run.mode == "predict":  # has its own
+    if config.run.mode in ("predict", "compare"):  # which have their own input
         return
     source = task_module(config.run.task).Task(config.task_options).source()
     if source.dataset and not config.data.from_files:
