@@ -21,7 +21,9 @@ def nlinear(look_back: int, horizon: int, channels: int) -> keras.Model:
     """
     past = keras.Input((look_back, channels), name="past")
     last = past[:, -1:]
-    future = last + _over_time(past - last, horizon, "linear")
+    # uniform within 1 / sqrt(look_back): PyTorch's way to begin, which the paper's code keeps
+    begin = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+    future = last + _over_time(past - last, horizon, begin, "linear")
     return keras.Model(past, future, name="nlinear")
 
 
@@ -39,7 +41,10 @@ def dlinear(look_back: int, horizon: int, channels: int, *, window: int = 25) ->
     ends = ops.repeat(past[:, :1], half, axis=1), ops.repeat(past[:, -1:], half, axis=1)
     padded = ops.concatenate([ends[0], past, ends[1]], axis=1)
     trend = keras.layers.AveragePooling1D(window, strides=1, name="moving_average")(padded)
-    future = _over_time(past - trend, horizon, "seasonal") + _over_time(trend, horizon, "trend")
+    # both begin as the mean of what they see, as in the paper's code
+    mean = keras.initializers.Constant(1 / look_back)
+    seasonal = _over_time(past - trend, horizon, mean, "seasonal")
+    future = seasonal + _over_time(trend, horizon, mean, "trend")
     return keras.Model(past, future, name="dlinear")
 
 
@@ -60,10 +65,9 @@ def lstm(look_back: int, horizon: int, channels: int, *, units: int) -> keras.Mo
     return keras.Model(past, future, name="lstm")
 
 
-def _over_time(x: keras.KerasTensor, horizon: int, name: str) -> keras.KerasTensor:
+def _over_time(
+    x: keras.KerasTensor, horizon: int, begin: keras.Initializer, name: str
+) -> keras.KerasTensor:
     """A linear layer along the time axis."""
-    # PyTorch's way to begin, uniform within 1 / sqrt(look_back), as the paper's code has it:
-    # Keras's own begins twice as far out, which a few epochs at a falling rate do not undo
-    begin = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
     layer = keras.layers.Dense(horizon, kernel_initializer=begin, dtype="float32", name=name)
     return ops.transpose(layer(ops.transpose(x, (0, 2, 1))), (0, 2, 1))
