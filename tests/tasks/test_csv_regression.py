@@ -106,8 +106,8 @@ def ridge_rmse(flags: list[str]) -> float:
     assert make is not None
     train, test = make("train"), make("test")
     scaler = StandardScaler().fit(train["row"])
-    ridge = Ridge().fit(scaler.transform(train["row"]), train["target"])
-    error = ridge.predict(scaler.transform(test["row"])) - test["target"]
+    ridge = Ridge().fit(scaler.transform(train["row"]), train["target"][:, 0])
+    error = ridge.predict(scaler.transform(test["row"])) - test["target"][:, 0]
     return float(np.sqrt(np.mean(error**2)))
 
 

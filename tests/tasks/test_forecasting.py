@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from tests.support import ROOT, in_process
 from tests.tasks.shared_data import shared_file
+from trainer.config import Data
+from trainer.data.load import load
 from trainer.errors import BadInput
 from trainer.tasks.forecasting import SPLITS, Options, Task
 
@@ -112,6 +114,19 @@ def test_a_blank_names_its_line(tmp_path: Path, rows: np.ndarray) -> None:
     path.write_text("\n".join(lines))
     with pytest.raises(BadInput, match=r"line 10: c0 is blank; .* --columns"):
         starts(Task(Options(csv=str(path), look_back=5, horizon=2)))
+
+
+def test_the_record_tells_another_table_from_this_one(tmp_path: Path, rows: np.ndarray) -> None:
+    """The examples are places in the table alone, so their digest says nothing of the numbers."""
+    digests = []
+    for table in (rows, rows, rows + 1):
+        task = Task(Options(csv=write(tmp_path, table), look_back=5, horizon=2))
+        loaded = load(Data(validation_split="val"), task.source(), "forecasting")
+        digests.append(loaded.fingerprints())
+    assert digests[0] == digests[1]
+    assert {name for name, digest in digests[2].items() if digest != digests[0][name]} == {
+        str(tmp_path / "t.csv")
+    }
 
 
 @pytest.mark.slow
