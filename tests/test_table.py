@@ -53,7 +53,7 @@ def test_numbers_come_back_to_the_bit(
 )
 def test_ways_to_write_the_same_table(tmp_path: Path, text: str) -> None:
     path = csv_file(tmp_path, text)
-    assert table.header(path, "nowhere") == ["a", "b"]
+    assert table.header(path) == ["a", "b"]
     np.testing.assert_array_equal(read(path, ["a", "b"]), [[1, 2], [3, 4]])
 
 
@@ -112,12 +112,12 @@ def test_rows_with_a_blank_can_be_left_out_and_are_counted(
 )
 def test_a_wrong_first_line_is_refused(tmp_path: Path, text: str | bytes, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        table.header(csv_file(tmp_path, text), "nowhere")
+        table.header(csv_file(tmp_path, text))
 
 
 def test_a_folder_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
-        table.header(str(tmp_path), "nowhere")
+        table.header(str(tmp_path))
 
 
 def test_a_constant_column_is_standardised_to_zero() -> None:

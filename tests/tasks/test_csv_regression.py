@@ -82,6 +82,26 @@ def test_an_unknown_split_is_refused(csv: str) -> None:
         make("val")
 
 
+def test_rows_of_another_file_are_read_for_prediction(csv: str, tmp_path: Path) -> None:
+    task = Task(Options(csv=csv, target="y"))
+    info = DataInfo(name="t", shapes={"row": (2,), "target": (1,)}, num_classes={})
+    other = tmp_path / "other.csv"
+    other.write_text("b,name,a\n0.5,ford,3\n0.25,fiat,4\n")
+    number, features = task.read_input(str(other), info)
+    np.testing.assert_array_equal(number["row"], [1, 2])
+    np.testing.assert_array_equal(features["row"], [[3, 0.5], [4, 0.25]])
+    row, _, _ = task.source().batch(features)
+    prediction = np.asarray(task.model(info)(row))
+    np.testing.assert_array_equal(task.describe(prediction, info)["y"], prediction[:, 0])
+
+    other.write_text("b,a\n0.5,3\n,4\n")
+    with pytest.raises(BadInput, match=f"--input={other}, line 3: b is blank"):
+        task.read_input(str(other), info)
+    other.write_text("b\n0.5\n")
+    with pytest.raises(BadInput, match=f"--inputs=a is no column of --input={other}"):
+        task.read_input(str(other), info)
+
+
 def test_auto_mpg_against_ridge_regression_on_the_same_split(tmp_path: Path) -> None:
     """The linear model reaches what the exact solution does, the small network less."""
     path = shared_file("auto_mpg/mpg.csv")

@@ -43,9 +43,9 @@ class Task(task.Task):
     def source(self) -> Source:
         """The rows as they stand in the file; refused where their file or a column is missing."""
         o = self.options
-        names = table.header(o.csv, EXAMPLE)
-        table.check_columns("target", [o.target], names, o.csv)
-        table.check_columns("inputs", o.inputs, names, o.csv)
+        names = table.header(o.csv, example=EXAMPLE)
+        table.check_columns("target", [o.target], names, f"--csv={o.csv}")
+        table.check_columns("inputs", o.inputs, names, f"--csv={o.csv}")
         if o.target in o.inputs:
             raise BadInput(f"--inputs has the column of --target={o.target}; leave it out there.")
         return Source(
@@ -77,6 +77,30 @@ class Task(task.Task):
 
         return [keras.metrics.RootMeanSquaredError(name="rmse")]
 
+    def read_input(self, path: str, info: DataInfo) -> tuple[Features, Features]:
+        """The rows of another CSV file with the columns of the inputs; a target is not needed.
+
+        Returns:
+            The number of each row, and the features that `Source.batch` takes, the target 0.
+
+        Raises:
+            BadInput: The file, a column of it or a number is missing.
+        """
+        import numpy as np
+
+        names = table.header(path, flag="input")
+        table.check_columns("inputs", self._inputs, names, f"--input={path}")
+        rows = table.read(path, self._inputs, way_out="drop its row", flag="input")
+        target = np.zeros((len(rows), 1), np.float32)
+        return {"row": np.arange(1, len(rows) + 1)}, {
+            "row": rows.astype("float32"),
+            "target": target,
+        }
+
+    def describe(self, prediction: np.ndarray, info: DataInfo) -> Features:
+        """The target of each row, `[rows]`, in its own units."""
+        return {self.options.target: prediction[:, 0]}
+
     def _make(self, split: str) -> Features:
         import numpy as np
 
@@ -96,6 +120,12 @@ class Task(task.Task):
         )
         return row, target, weight
 
+    @property
+    def _inputs(self) -> list[str]:
+        o = self.options
+        names = table.header(o.csv, example=EXAMPLE)
+        return list(o.inputs) or [name for name in names if name != o.target]
+
     @functools.cached_property
     def _splits(self) -> tuple[np.ndarray, np.ndarray]:
         """Split train and split test, `[rows, inputs + 1]` with the target last.
@@ -106,9 +136,8 @@ class Task(task.Task):
         import numpy as np
 
         o = self.options
-        names = table.header(o.csv, EXAMPLE)
-        inputs = list(o.inputs) or [name for name in names if name != o.target]
-        rows = table.read(o.csv, [*inputs, o.target], way_out=WAY_OUT, drop_blank=o.drop_blank_rows)
+        columns = [*self._inputs, o.target]
+        rows = table.read(o.csv, columns, way_out=WAY_OUT, drop_blank=o.drop_blank_rows)
         in_test = round(o.test_fraction * len(rows))
         if not 0 < in_test < len(rows):
             raise BadInput(

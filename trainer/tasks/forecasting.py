@@ -53,8 +53,8 @@ class Task(task.Task):
     def source(self) -> Source:
         """Where windows begin: the rows themselves stand in memory once, however they overlap."""
         o = self.options
-        names = table.header(o.csv, EXAMPLE)
-        table.check_columns("columns", o.columns, names, o.csv)
+        names = table.header(o.csv, example=EXAMPLE)
+        table.check_columns("columns", o.columns, names, f"--csv={o.csv}")
         if not (o.columns or names[1:]):
             raise BadInput(
                 f"--csv={o.csv} has one column; name it with --columns if it is no time."
@@ -111,7 +111,7 @@ class Task(task.Task):
     @property
     def _columns(self) -> list[str]:
         o = self.options
-        return list(o.columns) or table.header(o.csv, EXAMPLE)[1:]
+        return list(o.columns) or table.header(o.csv, example=EXAMPLE)[1:]
 
     @functools.cached_property
     def _rows(self) -> np.ndarray:
