@@ -158,7 +158,8 @@ def test_what_the_first_line_shows_is_refused_before_tensorflow(
 
 def test_a_wrong_cell_ends_the_run_with_nothing_written(tmp_path: Path) -> None:
     csv_file(tmp_path, "a,b\n1,2\n3,\n")
-    done = trainer_main("--task=csv_regression", "--csv=t.csv", "--target=a", cwd=tmp_path)
+    flags = ["--task=csv_regression", "--csv=t.csv", "--target=a", "--workdir=fresh"]
+    done = trainer_main(*flags, cwd=tmp_path)
     assert done.returncode == BAD_INPUT, done.stderr
     assert done.stderr.splitlines()[-1].startswith("trainer: --csv=t.csv, line 3: b is blank")
     assert files_in(tmp_path) == ["t.csv"]
