@@ -19,7 +19,7 @@ from tests.support import ROOT
 # `data`, `callbacks` and `modes` are folders, whose own order is below.
 ROWS = [
     ["errors", "options", "environment", "config", "flagfile"],
-    ["source", "task", "state", "runtime", "optimizer", "remat"],
+    ["source", "task", "table", "state", "runtime", "optimizer", "remat"],
     ["data", "reduction", "measures", "meters", "step", "workdir", "recorded", "checkpoint",
      "callbacks"],
     ["assembly", "restored", "resume", "loop", "fit", "compilation"],
@@ -157,7 +157,7 @@ def heavy_at_the_top(path: Path) -> set[str]:
 
 def test_flags_are_read_without_tensorflow() -> None:
     """Row 0, main and what it imports, and the tasks' files."""
-    light = [*ROWS[0], "main", "source", "task", "data.offline", "data.archives", ""]
+    light = [*ROWS[0], "main", "source", "task", "table", "data.offline", "data.archives", ""]
     light += [module for module in MODULES if module.startswith("tasks")]
     for module in light:
         assert heavy_at_the_top(MODULES[module]) == set(), module

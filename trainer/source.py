@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from trainer.errors import BadInput
 
 Features = dict[str, Any]
 
@@ -44,6 +46,7 @@ class Source:
         augment: Features and numbers uniform in [0, 1), float32 `[b, num_draws]`, to features; in
             training only. The numbers are a pure function of (seed, pass over the data, example).
         num_draws: Random numbers that `augment` wants for an example.
+        files: Files that the examples come from; the run's record has their digests.
     """
 
     features: tuple[str, ...]
@@ -53,3 +56,21 @@ class Source:
     check: Callable[[dict[str, Any], str, DataInfo], None] | None = None
     augment: Callable[[Features, Any], Features] | None = None
     num_draws: int = 0
+    files: tuple[str, ...] = ()
+
+
+def check_split(split: str, known: Sequence[str]) -> int:
+    """Which of its splits a task that makes its examples is asked for.
+
+    Returns:
+        The place of `split` in `known`.
+
+    Raises:
+        BadInput: It is none of them.
+    """
+    if split not in known:
+        raise BadInput(
+            f"There is no split {split} here: give --train_split and --validation_split one of "
+            f"{', '.join(known)}."
+        )
+    return known.index(split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,19 @@ class Loaded:
         info: What a model is shaped by.
         train: Feature name to `[num_examples, ...]`; empty where nothing is trained.
         validation: Likewise, or None without evaluation.
+        files: Files that both were read from, if a task reads its own.
     """
 
     info: DataInfo
     train: dict[str, np.ndarray]
     validation: dict[str, np.ndarray] | None
+    files: tuple[str, ...] = ()
 
     def fingerprints(self) -> dict[str, str]:
-        """A digest of each split, for the run's record."""
+        """A digest of each split and file, for the run's record."""
         splits = {"train": self.train, "validation": self.validation}
-        return {name: reading.fingerprint(split) for name, split in splits.items() if split}
+        digests = {name: reading.fingerprint(split) for name, split in splits.items() if split}
+        return digests | {name: _file_digest(name) for name in self.files}
 
 
 def load(config: Data, source: Source, task: str) -> Loaded:
@@ -53,7 +57,7 @@ def load(config: Data, source: Source, task: str) -> Loaded:
     if source.check is not None:
         for flag, split in splits.items():
             source.check(read[flag], split, info)
-    return Loaded(info, read["train_split"], read.get("validation_split"))
+    return Loaded(info, read["train_split"], read.get("validation_split"), source.files)
 
 
 def load_for_evaluation(config: Data, source: Source, split: str, info: DataInfo) -> Loaded:
@@ -116,3 +120,8 @@ def _info(source: Source, builder: Any, read: dict[str, np.ndarray], task: str) 
                 class_names[feature] = tuple(builder.info.features[feature].names)
     shapes = {feature: tuple(array.shape[1:]) for feature, array in read.items()}
     return DataInfo(name=name, shapes=shapes, num_classes=classes, class_names=class_names)
+
+
+def _file_digest(path: str) -> str:
+    with open(Path(path).expanduser(), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
