@@ -26,7 +26,23 @@ ROWS = [
     ["main"],
 ]
 WITHIN = {
-    "data": ["plan", "pipeline", "archives", "offline", "arrays", "digits", "prepare", "load"],
+    "data": [
+        "plan",
+        "splits",
+        "archives",
+        "offline",
+        "digits",
+        "prepare",
+        "stored",
+        "arrays",
+        "records",
+        "folders",
+        "decoding",
+        "pipeline",
+        "service",
+        "origins",
+        "load",
+    ],
     "callbacks": ["averages", "memory", "progress", "record", "tensorboard", "saving", "showing"],
     "modes": ["prepare", "train"],
 }

@@ -9,9 +9,11 @@ import keras
 import tensorflow as tf
 
 from trainer.config import Config, task_module
-from trainer.data.load import Loaded, load
-from trainer.data.pipeline import MemoryReader, distribute
+from trainer.data.load import Loaded, load, num_examples
+from trainer.data.pipeline import DiskReader, MemoryReader, Reader, distribute
 from trainer.data.plan import IndexPlan, Schedule
+from trainer.data.service import distribute_service, refuse_silence
+from trainer.data.stored import Stored
 from trainer.errors import BadInput
 from trainer.measures import Measures
 from trainer.optimizer import make_optimizer
@@ -56,13 +58,14 @@ class Parts:
 
     def training_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
         """Batches from the state's step on, without end."""
+        reader, step = self.reader(training=True), self.state.step
+        address = self.config.data.tf_data_service
+        if address:
+            return distribute_service(
+                self.strategy, reader, self.plan, address, first_step=step, single=single
+            )
         return distribute(
-            self.strategy,
-            self._reader(training=True),
-            self.plan,
-            self.schedule,
-            first_step=self.state.step,
-            single=single,
+            self.strategy, reader, self.plan, self.schedule, first_step=step, single=single
         )
 
     def validation_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
@@ -70,18 +73,38 @@ class Parts:
         assert self.eval_plan is not None
         return distribute(
             self.strategy,
-            self._reader(training=False),
+            self.reader(training=False),
             self.eval_plan,
             self.eval_schedule,
             first_step=0,
             single=single,
         )
 
-    def _reader(self, training: bool) -> MemoryReader:
-        arrays = self.data.train if training else self.data.validation
-        assert arrays is not None
+    def reader(self, training: bool) -> Reader:
+        """Of the training split, augmented, or of the validation split."""
+        split = self.data.train if training else self.data.validation
+        assert split is not None
+        if isinstance(split, Stored):
+            return DiskReader(split, self.source, training)
         budget = int(self.config.data.memory_budget_gib * 2**30)
-        return MemoryReader(arrays, self.source, training, budget)
+        return MemoryReader(split, self.source, training, budget)
+
+    def refuse_fault(self, stop: BaseException) -> None:
+        """Raises `BadInput` where an example that was to be read from disk ended the run.
+
+        TensorFlow names neither file nor row: those of the call that failed are read once more.
+        """
+        if not isinstance(stop, tf.errors.OpError):
+            return
+        train, validation = self.data.train, self.data.validation
+        fault, first = None, self.state.step
+        if isinstance(train, Stored):
+            steps = range(first, first + self.schedule.steps_per_loop)
+            fault = train.fault(row for step in steps for row in self.plan.rows_of(step))
+        if isinstance(validation, Stored) and fault is None:
+            fault = validation.fault(range(validation.num_examples))
+        if fault is not None:
+            raise fault from stop
 
     @property
     def eval_schedule(self) -> Schedule:
@@ -102,6 +125,8 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
     _check_batch(config, replicas)
     task: Task = task_module(config.run.task).Task(config.task_options)
     source = task.source()
+    if config.data.tf_data_service:
+        refuse_silence(config.data.tf_data_service)
     data = load(config.data, source, config.run.task)
     plan = _plan(config, data)
     schedule = _schedule(config, plan)
@@ -165,7 +190,7 @@ def _refuse_no_match(config: Config, objectives: dict[str, list[keras.Variable]]
 
 
 def _plan(config: Config, data: Loaded) -> IndexPlan:
-    examples = len(next(iter(data.train.values())))
+    examples = num_examples(data.train)
     batch_size = config.loop.global_batch_size
     if examples < batch_size:
         raise BadInput(
@@ -184,7 +209,7 @@ def _plan(config: Config, data: Loaded) -> IndexPlan:
 def _eval_plan(config: Config, data: Loaded) -> IndexPlan | None:
     if data.validation is None:
         return None
-    examples = len(next(iter(data.validation.values())))
+    examples = num_examples(data.validation)
     batch_size = config.loop.eval_batch_size or config.loop.global_batch_size
     return IndexPlan(num_examples=examples, global_batch_size=batch_size, shuffle=False)
 

@@ -102,6 +102,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
                 loop.train(parts, [*own, saving], meters, compiled)
         except BaseException as stop:
             record.write("preempted" if isinstance(stop, errors.Preempted) else "failed")
+            parts.refuse_fault(stop)
             raise
         finally:
             saving.release()
