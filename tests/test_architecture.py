@@ -43,7 +43,16 @@ WITHIN = {
         "origins",
         "load",
     ],
-    "callbacks": ["averages", "memory", "progress", "record", "tensorboard", "saving", "showing"],
+    "callbacks": [
+        "averages",
+        "memory",
+        "picture",
+        "progress",
+        "record",
+        "tensorboard",
+        "saving",
+        "showing",
+    ],
     "modes": ["prepare", "train"],
 }
 # A task describes a problem: it knows the lower two rows, and networks; a network Keras alone.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 
 import keras
 import tensorflow as tf
 
 from trainer.config import Config, task_module
-from trainer.data.load import Loaded, load, num_examples
+from trainer.data.load import Loaded, Split, load, num_examples
 from trainer.data.pipeline import DiskReader, MemoryReader, Reader, distribute
 from trainer.data.plan import IndexPlan, Schedule
 from trainer.data.service import distribute_service, refuse_silence
@@ -58,7 +59,7 @@ class Parts:
 
     def training_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
         """Batches from the state's step on, without end."""
-        reader, step = self.reader(training=True), self.state.step
+        reader, step = self.training_reader, self.state.step
         address = self.config.data.tf_data_service
         if address:
             return distribute_service(
@@ -73,16 +74,19 @@ class Parts:
         assert self.eval_plan is not None
         return distribute(
             self.strategy,
-            self.reader(training=False),
+            self._reader(self.data.validation, training=False),
             self.eval_plan,
             self.eval_schedule,
             first_step=0,
             single=single,
         )
 
-    def reader(self, training: bool) -> Reader:
-        """Of the training split, augmented, or of the validation split."""
-        split = self.data.train if training else self.data.validation
+    @functools.cached_property
+    def training_reader(self) -> Reader:
+        """Of the training split, augmented."""
+        return self._reader(self.data.train, training=True)
+
+    def _reader(self, split: Split | None, training: bool) -> Reader:
         assert split is not None
         if isinstance(split, Stored):
             return DiskReader(split, self.source, training)

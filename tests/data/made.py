@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def in_shards(builder: Any, number: int) -> Any:
     for path in split.filepaths:
         path.unlink()
     ends = [len(records) * i // number for i in range(number + 1)]
-    lengths = [end - start for start, end in zip(ends, ends[1:], strict=False)]
+    lengths = [end - start for start, end in itertools.pairwise(ends)]
     cut = tfds.core.SplitInfo(
         name="train",
         shard_lengths=lengths,

@@ -150,5 +150,6 @@ def stored_images(
         read=read,
         place=lambda row: str(folder.root / paths[row]),
         num_classes={"label": len(folder.classes)},
+        encoded=("image",) if encoded else (),
         sha256=hashlib.sha256(repr(list(zip(paths, sizes, strict=True))).encode()).hexdigest(),
     )

@@ -20,7 +20,7 @@ from trainer.source import DataInfo, Source
 log = logging.getLogger("trainer")
 
 Split = dict[str, np.ndarray] | Stored
-CHECKED_ROWS = 64
+SEEN_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +70,12 @@ def load(config: Data, source: Source, task: str) -> Loaded:
             config.train_split, config.validation_split, f"{overlap:,}",
         )  # fmt: skip
     read = {flag: _read(config, origin, split, flag) for flag, split in wanted.items()}
+    seen = {flag: _seen(split) for flag, split in read.items()}
     shapes = _shapes(read["train_split"], source)
     info = DataInfo(name=origin.name or task, shapes=shapes, num_classes=dict(origin.num_classes))
     if source.check is not None:
         for flag, split in wanted.items():
-            source.check(_checked(read[flag]), split, info)
+            source.check(seen[flag], split, info)
     return Loaded(info, read["train_split"], read.get("validation_split"))
 
 
@@ -107,11 +108,11 @@ def _first(arrays: dict[str, np.ndarray]) -> Any:
     return lambda row: {name: tf.constant(array[0]) for name, array in arrays.items()}
 
 
-def _checked(split: Split) -> dict[str, np.ndarray]:
+def _seen(split: Split) -> dict[str, np.ndarray]:
     """What a task's check gets to see: all arrays, or the first rows of what stays on disk."""
     if not isinstance(split, Stored):
         return split
-    rows = range(min(CHECKED_ROWS, split.num_examples))
+    rows = range(min(SEEN_ROWS, split.num_examples))
     fault = split.fault(rows)
     if fault is not None:
         raise fault

@@ -53,18 +53,12 @@ def stored_records(
     _refuse_unreadable(builder)
     name = f"--dataset={builder.name}, split {split}"
     files = builder.info.splits[split].file_instructions
-    began = time.monotonic()
-    with ThreadPoolExecutor(16) as threads:  # waiting for the disk
-        offsets = list(threads.map(lambda file: _offsets(builder, file), files))
-    seconds = time.monotonic() - began
-    number = sum(map(len, offsets))
-    log.info(
-        "%s: indexed %s records of %d files in %.1f s.", name, f"{number:,}", len(files), seconds
-    )
+    offsets = _index(builder, name, files)
     specs = tensor_specs(builder, features, encoded)
     decoding = tfds.decode.PartialDecoding(dict.fromkeys(features, True))
     own = decoding.extract_features(builder.info.features)
-    skipped = {n: tfds.decode.SkipDecoding() for n in features if is_image(builder, n) and encoded}
+    images = tuple(name for name in features if encoded and is_image(builder, name))
+    skipped = {name: tfds.decode.SkipDecoding() for name in images}
     with tf.device("CPU"):
         paths = tf.constant([file.filename for file in files])
         lengths = [len(part) for part in offsets]
@@ -87,11 +81,12 @@ def stored_records(
     digest = [(Path(f.filename).name, os.path.getsize(f.filename), f.skip, f.take) for f in files]
     return Stored(
         name=name,
-        num_examples=number,
+        num_examples=sum(lengths),
         num_bytes=sum(size for _, size, _, _ in digest),
         read=read,
         place=place,
         num_classes={n: int(c) for n, c in classes.items() if c},
+        encoded=images,
         sha256=hashlib.sha256(repr(digest).encode()).hexdigest(),
     )
 
@@ -108,6 +103,18 @@ def _refuse_unreadable(builder: tfds.core.DatasetBuilder) -> None:
             f"--reader=disk reads examples in any order, which {builder.data_dir} is too slow for; "
             "copy the dataset onto a local disk."
         )
+
+
+def _index(builder: tfds.core.DatasetBuilder, name: str, files: Sequence[Any]) -> list[np.ndarray]:
+    """Where each record of each file begins."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as threads:  # waiting for the disk
+        offsets = list(threads.map(lambda file: _offsets(builder, file), files))
+    number, seconds = sum(map(len, offsets)), time.monotonic() - began
+    log.info(
+        "%s: indexed %s records of %d files in %.1f s.", name, f"{number:,}", len(files), seconds
+    )
+    return offsets
 
 
 def _offsets(builder: tfds.core.DatasetBuilder, file: Any) -> np.ndarray:
@@ -136,7 +143,7 @@ def _record(path: Any, offset: Any) -> Any:
     """The record that begins there, its checksums verified. Scalars; inside tf.data or eagerly."""
     none = tf.constant(0, tf.int64)  # no buffer: nothing is read ahead that nobody wants
     records = tf.raw_ops.TFRecordDatasetV2(
-        filenames=path, compression_type="", buffer_size=none, byte_offsets=offset[None]
+        filenames=path[None], compression_type="", buffer_size=none, byte_offsets=offset[None]
     )
     kind: dict[str, Any] = {"output_types": [tf.string], "output_shapes": [[]]}
     one = tf.raw_ops.TakeDataset(input_dataset=records, count=none + 1, **kind)

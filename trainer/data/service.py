@@ -8,6 +8,7 @@ a run on the service goes on after an interruption, but not with the same batche
 
 from __future__ import annotations
 
+import logging
 import socket
 from typing import Any
 
@@ -16,6 +17,8 @@ import tensorflow as tf
 from trainer.data.pipeline import PARALLEL_CALLS, Reader
 from trainer.data.plan import IndexPlan, cut
 from trainer.errors import BadInput
+
+log = logging.getLogger("trainer")
 
 KNOCK_SECONDS = 3.0
 
@@ -56,6 +59,11 @@ def distribute_service(
         Elements as those of `pipeline.distribute`, one step each.
     """
     replicas = strategy.num_replicas_in_sync
+    log.info(
+        "Training batches come from %s in the order in which its workers finish them: a run that "
+        "goes on, or is repeated, is not the same to the bit.",
+        address,
+    )
 
     def whole(step: Any) -> tuple[Any, ...]:
         one = tf.constant(1, tf.int64)

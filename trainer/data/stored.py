@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -25,6 +27,7 @@ class Stored:
             which run wherever tf.data does.
         place: Row to the file, and the record in it, for messages.
         num_classes: Feature name to its number of classes, for labels.
+        encoded: Features that are JPEG or PNG images, as scalar strings.
         sha256: Digest of the files' names and sizes, not of what is in them.
     """
 
@@ -34,6 +37,7 @@ class Stored:
     read: Callable[[Any], Features]
     place: Callable[[int], str]
     num_classes: Mapping[str, int]
+    encoded: tuple[str, ...]
     sha256: str
 
     def example(self, row: Any) -> Features:
@@ -47,25 +51,31 @@ class Stored:
             if name in self.num_classes:
                 number = self.num_classes[name]
                 message = f"{name} is outside [0, {number})"
-                checks.append(tf.debugging.assert_less(value, value.dtype.type(number), message))
+                most = tf.constant(number, value.dtype)
+                checks.append(tf.debugging.assert_less(value, most, message))
                 checks.append(tf.debugging.assert_non_negative(value, message))
             with tf.control_dependencies([c for c in checks if c is not None]):
                 features[name] = tf.identity(value)
         return features
 
     def fault(self, rows: Iterable[int]) -> BadInput | None:
-        """The first of these examples that cannot be read, with its file."""
+        """The first of these examples that cannot be used, with its file.
+
+        Images must be readable, and what is decoded of one shape with the first example.
+        """
         shapes: dict[str, Any] = {}
-        for row in rows:
+        for row in itertools.chain([0], rows):
             try:
                 features = self.example(tf.constant(row, tf.int64))
+                for name in self.encoded:
+                    tf.io.decode_image(features[name], expand_animations=False)
             except tf.errors.OpError as error:
-                return self.refusal(row, error.message.splitlines()[0].partition(" : Tensor")[0])
+                return self.refusal(row, _reason(error))
             for name, value in features.items():
                 shape = tuple(value.shape)
                 if shapes.setdefault(name, shape) != shape:
                     return self.refusal(
-                        row, f"{name} has the shape {shape} and {shapes[name]} in those before"
+                        row, f"{name} has the shape {shape}, and {shapes[name]} in the first row"
                     )
         return None
 
@@ -76,12 +86,11 @@ class Stored:
             "it."
         )
 
-    def first(self) -> Features:
-        """The first example, whose shapes all others must have."""
-        fault = self.fault([0])
-        if fault:
-            raise fault
-        return self.example(tf.constant(0, tf.int64))
+
+def _reason(error: tf.errors.OpError) -> str:
+    """What TensorFlow says, without the names of its nodes."""
+    line = error.message.splitlines()[0].partition(" : Tensor")[0]
+    return re.sub(r"^({{.*?}} *)+|\s*\[Op:.*$", "", line)
 
 
 def in_memory(stored: Stored, budget_bytes: int) -> dict[str, np.ndarray]:
@@ -109,7 +118,7 @@ def in_memory(stored: Stored, budget_bytes: int) -> dict[str, np.ndarray]:
                     check_budget(need, budget_bytes, stored.name)
                     arrays[name] = np.empty(shape, dtype)
                 if arrays[name].shape[1:] != np.shape(value):
-                    raise stored.fault([0, row]) or AssertionError(row)
+                    raise stored.fault([row]) or AssertionError(row)
                 arrays[name][row] = value
                 text_bytes += len(value) if isinstance(value, bytes) else 0
             row += 1

@@ -12,6 +12,7 @@ import keras
 from trainer import compilation, errors, fit, loop, resume, runtime
 from trainer.assembly import Parts, assemble
 from trainer.callbacks.averages import EvaluateAverages
+from trainer.callbacks.picture import InputPicture
 from trainer.callbacks.progress import Progress, ordered
 from trainer.callbacks.record import Record
 from trainer.callbacks.saving import Saving
@@ -149,7 +150,9 @@ def _chosen(
             )
         )
     if c.tensorboard:
-        chosen.append(Summaries(workdir / "tensorboard", config, parts.state, meters))
+        folder = workdir / "tensorboard"
+        chosen.append(Summaries(folder, config, parts.state, meters))
+        chosen.append(InputPicture(folder, parts.training_reader, parts.plan, parts.state))
     if c.progress != "none":
         chosen.append(Progress(meters, c.progress))
     swapped = any(isinstance(callback, keras.callbacks.SwapEMAWeights) for callback in given)
