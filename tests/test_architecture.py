@@ -21,7 +21,7 @@ ROWS = [
     ["errors", "options", "environment", "config", "flagfile"],
     ["source", "task", "state", "runtime", "optimizer", "remat"],
     ["data", "reduction", "measures", "meters", "step", "workdir", "checkpoint", "callbacks"],
-    ["assembly", "resume", "loop", "fit", "compilation"],
+    ["assembly", "faults", "resume", "loop", "fit", "compilation"],
     ["modes"],
     ["main"],
 ]

@@ -93,23 +93,6 @@ class Parts:
         budget = int(self.config.data.memory_budget_gib * 2**30)
         return MemoryReader(split, self.source, training, budget)
 
-    def refuse_fault(self, stop: BaseException) -> None:
-        """Raises `BadInput` where an example that was to be read from disk ended the run.
-
-        TensorFlow names neither file nor row: those of the call that failed are read once more.
-        """
-        if not isinstance(stop, tf.errors.OpError):
-            return
-        train, validation = self.data.train, self.data.validation
-        fault, first = None, self.state.step
-        if isinstance(train, Stored):
-            steps = range(first, first + self.schedule.steps_per_loop)
-            fault = train.fault(row for step in steps for row in self.plan.rows_of(step))
-        if isinstance(validation, Stored) and fault is None:
-            fault = validation.fault(range(validation.num_examples))
-        if fault is not None:
-            raise fault from stop
-
     @property
     def eval_schedule(self) -> Schedule:
         """One evaluation after the other."""

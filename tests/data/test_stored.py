@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trainer.data.pipeline import DiskReader, MemoryReader
 from trainer.data.plan import IndexPlan
 from trainer.data.stored import Stored
 from trainer.errors import BadInput
+from trainer.faults import fault
 from trainer.source import Features, Source
 
 EXAMPLES = 23
@@ -213,6 +215,27 @@ def test_numbers_that_cannot_be_right_name_their_place(tmp_path: Path, what: str
     said = str(stored.fault(range(100)))
     assert "record 20 of" in said and "(row 70)" in said
     assert ("x is NaN or infinite" if what == "x" else "label is outside [0, 70)") in said
+
+
+@pytest.mark.parametrize("reader", ["memory", "disk"])
+def test_an_image_that_is_decoded_late_is_named(tmp_path: Path, reader: str) -> None:
+    """Images of many sizes stay encoded, so nobody looks into them before they are wanted."""
+    root = folder_of_images(tmp_path / "f", {"train": {"a": 70, "b": 70}})
+    want = dataclasses.replace(images(root), decode=lambda f, training, draws: _first_pixel(f))
+    found = load(Data(reader=reader, validation_split="none"), want, "task").train
+    assert fault(found, want, range(140), "--train_split=train") is None
+    if isinstance(found, Stored):
+        path = Path(found.place(100))
+        path.write_bytes(path.read_bytes()[:60])
+    else:
+        found["image"][100] = found["image"][100][:60]
+    said = str(fault(found, want, [5, 100, 101], "--train_split=train"))
+    assert "row 100" in said and "cannot be" in said
+
+
+def _first_pixel(features: Features) -> Features:
+    image = tf.io.decode_image(features["image"], expand_animations=False)
+    return {**features, "image": tf.ensure_shape(image[0, 0], (3,))}
 
 
 # --- folders of images ---

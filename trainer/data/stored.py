@@ -70,7 +70,7 @@ class Stored:
                 for name in self.encoded:
                     tf.io.decode_image(features[name], expand_animations=False)
             except tf.errors.OpError as error:
-                return self.refusal(row, _reason(error))
+                return self.refusal(row, reason(error))
             for name, value in features.items():
                 shape = tuple(value.shape)
                 if shapes.setdefault(name, shape) != shape:
@@ -79,15 +79,14 @@ class Stored:
                     )
         return None
 
-    def refusal(self, row: int, reason: str) -> BadInput:
+    def refusal(self, row: int, why: str) -> BadInput:
         """One sentence about one example."""
         return BadInput(
-            f"{self.name}: {self.place(row)} (row {row}) cannot be used ({reason}); mend or remove "
-            "it."
+            f"{self.name}: {self.place(row)} (row {row}) cannot be used ({why}); mend or remove it."
         )
 
 
-def _reason(error: tf.errors.OpError) -> str:
+def reason(error: tf.errors.OpError) -> str:
     """What TensorFlow says, without the names of its nodes."""
     line = error.message.splitlines()[0].partition(" : Tensor")[0]
     return re.sub(r"^({{.*?}} *)+|\s*\[Op:.*$", "", line)

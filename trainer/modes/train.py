@@ -20,6 +20,7 @@ from trainer.callbacks.showing import Showing
 from trainer.callbacks.tensorboard import Summaries
 from trainer.checkpoint import Checkpoints
 from trainer.config import Checkpoint, Config
+from trainer.faults import refuse_fault
 from trainer.meters import Meters
 from trainer.workdir import empty, opened, write_flags
 
@@ -103,7 +104,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
                 loop.train(parts, [*own, saving], meters, compiled)
         except BaseException as stop:
             record.write("preempted" if isinstance(stop, errors.Preempted) else "failed")
-            parts.refuse_fault(stop)
+            refuse_fault(parts, stop)
             raise
         finally:
             saving.release()
