@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 
 import keras
 import tensorflow as tf
 
 from trainer.config import Config, task_module
-from trainer.data.load import Loaded, load
-from trainer.data.pipeline import MemoryReader, distribute
+from trainer.data.load import Loaded, Split, load, num_examples
+from trainer.data.pipeline import DiskReader, MemoryReader, Reader, distribute
 from trainer.data.plan import IndexPlan, Schedule
+from trainer.data.service import distribute_service, refuse_silence
+from trainer.data.stored import Stored
 from trainer.errors import BadInput
 from trainer.measures import Measures
 from trainer.optimizer import make_optimizer
@@ -57,18 +60,19 @@ class EvalParts:
         assert self.eval_plan is not None
         return distribute(
             self.strategy,
-            self._reader(training=False),
+            self._reader(self.data.validation, training=False),
             self.eval_plan,
             self.eval_schedule,
             first_step=0,
             single=single,
         )
 
-    def _reader(self, training: bool) -> MemoryReader:
-        arrays = self.data.train if training else self.data.validation
-        assert arrays is not None
+    def _reader(self, split: Split | None, training: bool) -> Reader:
+        assert split is not None
+        if isinstance(split, Stored):
+            return DiskReader(split, self.source, training)
         budget = int(self.config.data.memory_budget_gib * 2**30)
-        return MemoryReader(arrays, self.source, training, budget)
+        return MemoryReader(split, self.source, training, budget)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,14 +99,20 @@ class Parts(EvalParts):
 
     def training_data(self, single: bool = False) -> tf.distribute.DistributedDataset:
         """Batches from the state's step on, without end."""
+        reader, step = self.training_reader, self.state.step
+        address = self.config.data.tf_data_service
+        if address:
+            return distribute_service(
+                self.strategy, reader, self.plan, address, first_step=step, single=single
+            )
         return distribute(
-            self.strategy,
-            self._reader(training=True),
-            self.plan,
-            self.schedule,
-            first_step=self.state.step,
-            single=single,
+            self.strategy, reader, self.plan, self.schedule, first_step=step, single=single
         )
+
+    @functools.cached_property
+    def training_reader(self) -> Reader:
+        """Of the training split, augmented."""
+        return self._reader(self.data.train, training=True)
 
 
 def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
@@ -115,6 +125,8 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
     _check_batch(config, replicas)
     task: Task = task_module(config.run.task).Task(config.task_options)
     source = task.source()
+    if config.data.tf_data_service:
+        refuse_silence(config.data.tf_data_service)
     data = load(config.data, source, config.run.task)
     plan = _plan(config, data)
     schedule = _schedule(config, plan)
@@ -178,7 +190,7 @@ def _refuse_no_match(config: Config, objectives: dict[str, list[keras.Variable]]
 
 
 def _plan(config: Config, data: Loaded) -> IndexPlan:
-    examples = len(next(iter(data.train.values())))
+    examples = num_examples(data.train)
     batch_size = config.loop.global_batch_size
     if examples < batch_size:
         raise BadInput(
@@ -198,7 +210,7 @@ def eval_plan(config: Config, data: Loaded) -> IndexPlan | None:
     """Which examples an evaluation step sees; None without a split to evaluate on."""
     if data.validation is None:
         return None
-    examples = len(next(iter(data.validation.values())))
+    examples = num_examples(data.validation)
     batch_size = config.loop.eval_batch_size or config.loop.global_batch_size
     return IndexPlan(num_examples=examples, global_batch_size=batch_size, shuffle=False)
 

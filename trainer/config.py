@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 import types
 import typing
 from pathlib import Path
@@ -67,8 +68,18 @@ class Data(Options):
         "",
         "for --mode=prepare: a folder with the dataset's archives, for machines without internet",
     )
+    reader: str = option(
+        "auto",
+        "hold a split in memory, or read it from disk as it is needed; auto: in memory if it fits",
+        choices=("auto", "memory", "disk"),
+    )
     memory_budget_gib: float = option(
-        4.0, "the most memory that a decoded split may take", above=0.0
+        4.0, "the most memory that a split may take, decoded", above=0.0
+    )
+    tf_data_service: str = option(
+        "",
+        "make training batches on TensorFlow's own input service: grpc://host:port of its "
+        "dispatcher; where a run goes on is then exact to a few batches only",
     )
     shuffle: bool = option(True, "a new order each pass over the data, a pure function of the seed")
     drop_remainder: bool = option(False, "leave out the last, smaller batch of each pass")
@@ -342,6 +353,14 @@ def _check_together(config: Config) -> None:
             f"--reduce_lr_patience={c.reduce_lr_patience} sets the learning rate, which a schedule "
             f"(--schedule={o.schedule}, --warmup_steps={o.warmup_steps}) does not let it; "
             "use one or the other."
+        )
+    service = config.data.tf_data_service
+    if service and not re.fullmatch(r"grpc://[^/]+:\d{1,5}", service):
+        raise BadInput(f"--tf_data_service={service} is not of the form grpc://host:port.")
+    if service and config.data.reader == "memory":
+        raise BadInput(
+            f"--tf_data_service={service} reads from disk, not from this machine's memory; leave "
+            "out --reader=memory."
         )
     if s.jit_compile == "auto" and config.runtime.deterministic:
         raise BadInput(

@@ -33,19 +33,29 @@ class Source:
     """Where examples come from, and how a batch of them becomes what the model sees.
 
     `batch` and `augment` are TensorFlow operations on whole batches, without a loop over examples;
-    what they make of an example must not depend on the others.
+    what they make of an example must not depend on the others. `decode` has one example at a time,
+    for what comes in different sizes.
 
     Attributes:
         features: The names of the features to read.
         batch: Features, each `[b, ...]`, to `(x, y)` or `(x, y, sample_weight)`, with
             `sample_weight` float32 `[b]` (or `[b, t]` for losses of that shape).
-        dataset: A TFDS name; empty where `make` gives the examples.
-        make: `make(split)` returns the examples of a split as arrays `[num_examples, ...]`.
+        dataset: A TFDS name, or the path of a folder (`./flowers`) that holds images in
+            `train/CLASS/` and `test/CLASS/` or what TFDS wrote; empty where `make` gives the
+            examples.
+        make: `make(split)` returns the examples of a split as arrays `[num_examples, ...]`; slices
+            (`train[:90%]`) are taken of what it returns for `train`.
         check: `check(arrays, split, info)` raises `BadInput` where an example cannot be right,
-            naming its row.
+            naming its row. Of a split that stays on disk it gets the first rows alone; labels and
+            floats of the others are checked as they are read.
+        decode: `decode(features, training, draws)` makes one example's features, of fixed shapes,
+            from what is stored: images come as JPEG or PNG, a scalar string, all else without a
+            batch dimension. Examples are decoded in parallel. `draws` are that example's numbers,
+            float32 `[num_draws]`, the same that `augment` gets; None outside of training. Without
+            `decode`, images come decoded and must be of one size.
         augment: Features and numbers uniform in [0, 1), float32 `[b, num_draws]`, to features; in
             training only. The numbers are a pure function of (seed, pass over the data, example).
-        num_draws: Random numbers that `augment` wants for an example.
+        num_draws: Random numbers that `decode` and `augment` want for an example, together.
         files: Files that the examples come from; the run's record has their digests.
     """
 
@@ -54,6 +64,7 @@ class Source:
     dataset: str = ""
     make: Callable[[str], dict[str, Any]] | None = None
     check: Callable[[dict[str, Any], str, DataInfo], None] | None = None
+    decode: Callable[[Features, bool, Any], Features] | None = None
     augment: Callable[[Features, Any], Features] | None = None
     num_draws: int = 0
     files: tuple[str, ...] = ()

@@ -1,6 +1,5 @@
 """A split becomes arrays, or one sentence that names what is wrong with it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,37 +7,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tests.data.made import prepared as make
 from trainer.data.arrays import check_labels, fingerprint, load_split
 from trainer.errors import BadInput
 
 BUDGET = 2**24
-
-
-def make(folder: Path, features: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
-    """A prepared dataset of one split, `train`, whose rows keep their order."""
-
-    with tfds.core.registered.skip_registration():
-
-        class Made(tfds.core.GeneratorBasedBuilder):
-            VERSION = tfds.core.Version("1.0.0")
-
-            def _info(self) -> Any:
-                return tfds.core.DatasetInfo(
-                    builder=self,
-                    features=tfds.features.FeaturesDict(features),
-                    disable_shuffling=True,
-                )
-
-            def _split_generators(self, dl_manager: Any) -> Any:
-                return {"train": self._generate_examples()}
-
-            def _generate_examples(self) -> Iterator[tuple[int, Any]]:
-                yield from enumerate(rows)
-
-    builder = Made(data_dir=folder)
-    tfds.disable_progress_bar()
-    builder.download_and_prepare()
-    return builder
 
 
 @pytest.fixture(scope="module")

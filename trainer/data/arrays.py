@@ -6,10 +6,12 @@ import hashlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainer.data import splits
+from trainer.data.stored import check_budget
 from trainer.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ def load_split(
     features: Sequence[str],
     budget_bytes: int,
     flag: str,
+    encoded: bool = False,
 ) -> dict[str, np.ndarray]:
     """Decodes a split into contiguous arrays, in the order on disk: the same in every process.
 
@@ -34,37 +37,41 @@ def load_split(
         features: Names of the features to decode; the others are not even read.
         budget_bytes: The most that the arrays may take together.
         flag: The flag that `split` came from, for messages: `train_split`.
+        encoded: Whether images stay what they are on disk, JPEG or PNG, as `bytes`.
 
     Returns:
         Feature name -> array [num_examples, ...]: uint8 and bool stay as they are, other integers
         become int64, floats float32; text is an object array of `bytes`.
 
     Raises:
-        BadInput: There is no such split or feature, the split is empty, too large or damaged, its
-            rows differ in shape, or a float is NaN or infinite.
+        BadInput: There is no such split or feature, the split is empty or damaged, its rows differ
+            in shape, or a float is NaN or infinite.
+        OverBudget: It is too large.
     """
     import tensorflow as tf
 
-    num_examples = _num_examples(builder, split, flag)
-    specs = _specs(builder, features)
-    fixed = all(s.shape.is_fully_defined() and s.dtype != tf.string for s in specs.values())
-    where = f"--dataset={builder.name}, split {split}"
+    where = f"--dataset={builder.name}"
+    sizes = {name: info.num_examples for name, info in builder.info.splits.items()}
+    num_examples = splits.count(splits.parts(split, sizes, flag, where))
+    specs = tensor_specs(builder, features, encoded)
+    fixed = all(s.shape.is_fully_defined() for s in specs.values())
+    where += f", split {split}"
 
     def allocate(shapes: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
-        dtypes = {name: _dtype(spec) for name, spec in specs.items()}
-        row_bytes = sum(math.prod(shapes[n]) * dtypes[n].itemsize for n in specs)
-        _check_budget(num_examples * row_bytes, budget_bytes, where)
+        dtypes = {name: full_dtype(spec).as_numpy_dtype for name, spec in specs.items()}
+        row_bytes = sum(math.prod(shapes[n]) * np.dtype(dtypes[n]).itemsize for n in specs)
+        check_budget(num_examples * row_bytes, budget_bytes, where)
         return {n: np.empty((num_examples, *shapes[n]), dtypes[n]) for n in specs}
 
     arrays = allocate({n: tuple(spec.shape) for n, spec in specs.items()}) if fixed else {}
-    dataset = _rows(builder, split, features)
+    dataset = _rows(builder, split, features, encoded)
     start = text_bytes = 0
     try:
         # Rows that may differ in shape make no batch.
         for batch in dataset.batch(_ROWS_AT_ONCE if fixed else 1).as_numpy_iterator():
             arrays = arrays or allocate({n: batch[n].shape[1:] for n in specs})
             text_bytes += _put(batch, arrays, start, where)
-            _check_budget(sum(a.nbytes for a in arrays.values()) + text_bytes, budget_bytes, where)
+            check_budget(sum(a.nbytes for a in arrays.values()) + text_bytes, budget_bytes, where)
             start += len(batch[features[0]])
     except tf.errors.OpError as error:
         raise _damage(builder, split, dataset.skip(start), start) or error from error
@@ -106,22 +113,14 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _num_examples(builder: tfds.core.DatasetBuilder, split: str, flag: str) -> int:
-    splits = builder.info.splits
-    has = ", ".join(f"{s.name} ({s.num_examples:,} examples)" for s in splits.values())
-    try:
-        count = splits[split].num_examples
-    except ValueError as error:
-        raise BadInput(
-            f"--{flag}={split}: {str(error).splitlines()[-1].split('. ')[0].rstrip('.')}; "
-            f"--dataset={builder.name} has {has}."
-        ) from error
-    if count <= 0:  # TFDS counts -3 examples in train[5:2]
-        raise BadInput(f"--{flag}={split} is empty; --dataset={builder.name} has {has}.")
-    return count
+def tensor_specs(
+    builder: tfds.core.DatasetBuilder, features: Sequence[str], encoded: bool
+) -> dict[str, tf.TensorSpec]:
+    """What one example's features are, images as strings where they stay encoded.
 
-
-def _specs(builder: tfds.core.DatasetBuilder, features: Sequence[str]) -> dict[str, tf.TensorSpec]:
+    Raises:
+        BadInput: There is no such feature, or it is no array.
+    """
     import tensorflow as tf
 
     specs = builder.info.features.get_tensor_spec()
@@ -133,43 +132,46 @@ def _specs(builder: tfds.core.DatasetBuilder, features: Sequence[str]) -> dict[s
                 f"--dataset={builder.name} has no feature {name!r} that fits into an array; "
                 f"it has {', '.join(arrays) or 'none'}."
             )
-    return {name: specs[name] for name in features}
+    text = tf.TensorSpec((), tf.string)
+    kept = [name for name in features if encoded and is_image(builder, name)]
+    return {name: text if name in kept else specs[name] for name in features}
+
+
+def is_image(builder: tfds.core.DatasetBuilder, feature: str) -> bool:
+    """Whether a feature lies on disk as a JPEG or PNG."""
+    import tensorflow_datasets as tfds
+
+    return isinstance(builder.info.features[feature], tfds.features.Image)
+
+
+def full_dtype(spec: tf.TensorSpec) -> tf.DType:
+    """uint8, bool and text as they are, other integers int64, floats float32."""
+    import tensorflow as tf
+
+    if spec.dtype.is_integer and spec.dtype != tf.uint8:
+        return tf.int64
+    return tf.float32 if spec.dtype.is_floating else spec.dtype
 
 
 def _rows(
-    builder: tfds.core.DatasetBuilder, split: str, features: Sequence[str]
+    builder: tfds.core.DatasetBuilder, split: str, features: Sequence[str], encoded: bool
 ) -> tf.data.Dataset:
     import tensorflow_datasets as tfds
 
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)  # TFDS warns of its own use of what it has deprecated
+    skipped = {n: tfds.decode.SkipDecoding() for n in features if encoded and is_image(builder, n)}
     try:
         return builder.as_dataset(
             split=split,
             shuffle_files=False,
-            decoders=tfds.decode.PartialDecoding(dict.fromkeys(features, True)),
+            decoders=tfds.decode.PartialDecoding(dict.fromkeys(features, True), skipped or None),
             # By default TFDS reads 16 files in turns.
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
     finally:
         logger.setLevel(level)
-
-
-def _dtype(spec: tf.TensorSpec) -> np.dtype[Any]:
-    dtype = np.dtype(spec.dtype.as_numpy_dtype)
-    if spec.dtype.is_integer and dtype != np.uint8:
-        return np.dtype(np.int64)
-    return np.dtype(np.float32) if spec.dtype.is_floating else dtype
-
-
-def _check_budget(num_bytes: int, budget_bytes: int, where: str) -> None:
-    if num_bytes > budget_bytes:
-        need, have = num_bytes / 2**30, budget_bytes / 2**30
-        raise BadInput(
-            f"--memory_budget_gib={have:.4g} is too little for {where}, which takes {need:.4g} GiB "
-            "decoded; raise it, or take a slice of the split."
-        )
 
 
 def _put(

@@ -1,4 +1,4 @@
-"""From a task's `Source` to arrays in memory."""
+"""From a task's `Source` to its splits: arrays in memory, or files that stay on disk."""
 
 from __future__ import annotations
 
@@ -9,37 +9,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from trainer.config import Data
-from trainer.data import arrays as reading
-from trainer.data.prepare import is_prepared, open_builder, prepare
+from trainer.data import splits
+from trainer.data.arrays import fingerprint
+from trainer.data.decoding import Decoding
+from trainer.data.origins import Origin, open_origin
+from trainer.data.stored import OverBudget, Stored
 from trainer.errors import BadInput
 from trainer.source import DataInfo, Source
 
 log = logging.getLogger("trainer")
 
+Split = dict[str, np.ndarray] | Stored
+SEEN_ROWS = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """Both splits, decoded once.
+    """Both splits.
 
     Attributes:
         info: What a model is shaped by.
-        train: Feature name to `[num_examples, ...]`; empty where nothing is trained.
+        train: Feature name to `[num_examples, ...]`, or the files; empty where nothing is trained.
         validation: Likewise, or None without evaluation.
         files: Files that both were read from, if a task reads its own.
     """
 
     info: DataInfo
-    train: dict[str, np.ndarray]
-    validation: dict[str, np.ndarray] | None
+    train: Split
+    validation: Split | None
     files: tuple[str, ...] = ()
 
     def fingerprints(self) -> dict[str, str]:
-        """A digest of each split and file, for the run's record."""
-        splits = {"train": self.train, "validation": self.validation}
-        digests = {name: reading.fingerprint(split) for name, split in splits.items() if split}
+        """A digest of each split and of a task's own files, for the run's record.
+
+        Of a split that stays on disk, it is one of its files' names and sizes.
+        """
+        both = {"train": self.train, "validation": self.validation}
+        digests = {
+            name: split.sha256 if isinstance(split, Stored) else fingerprint(split)
+            for name, split in both.items()
+            if split
+        }
         return digests | {name: _file_digest(name) for name in self.files}
+
+
+def num_examples(split: Split) -> int:
+    """Examples in a split."""
+    return split.num_examples if isinstance(split, Stored) else len(next(iter(split.values())))
 
 
 def load(config: Data, source: Source, task: str) -> Loaded:
@@ -48,15 +67,28 @@ def load(config: Data, source: Source, task: str) -> Loaded:
     Raises:
         BadInput: The data is not there, or an example cannot be right.
     """
-    splits = {"train_split": config.train_split}
+    wanted = {"train_split": config.train_split}
     if config.validation_split != "none":
-        splits["validation_split"] = config.validation_split
-    builder = _builder(config, source)
-    read = {flag: _read(config, source, builder, split, flag) for flag, split in splits.items()}
-    info = _info(source, builder, read["train_split"], task)
+        wanted["validation_split"] = config.validation_split
+    origin = open_origin(source, config.data_dir)
+    parts = {flag: origin.parts(split, flag) for flag, split in wanted.items()}
+    if overlap := splits.shared(parts["train_split"], parts.get("validation_split", [])):
+        log.warning(
+            "--train_split=%s and --validation_split=%s share %s examples: what is measured on "
+            "those says nothing of new ones.",
+            config.train_split, config.validation_split, f"{overlap:,}",
+        )  # fmt: skip
+    read = {flag: _read(config, origin, split, flag) for flag, split in wanted.items()}
+    seen = {flag: _seen(split) for flag, split in read.items()}
+    info = DataInfo(
+        name=origin.name or task,
+        shapes=_shapes(read["train_split"], source),
+        num_classes=dict(origin.num_classes),
+        class_names=dict(origin.class_names),
+    )
     if source.check is not None:
-        for flag, split in splits.items():
-            source.check(read[flag], split, info)
+        for flag, split in wanted.items():
+            source.check(seen[flag], split, info)
     return Loaded(info, read["train_split"], read.get("validation_split"), source.files)
 
 
@@ -72,54 +104,58 @@ def load_for_evaluation(config: Data, source: Source, split: str, info: DataInfo
     Raises:
         BadInput: The data is not there, does not fit the model, or an example cannot be right.
     """
-    read = _read(config, source, _builder(config, source), split, "eval_split")
-    for name, shape in info.shapes.items():
-        if read[name].shape[1:] != shape:
+    origin = open_origin(source, config.data_dir)
+    read = _read(config, origin, split, "eval_split")
+    for name, shape in _shapes(read, source).items():
+        if shape != info.shapes[name]:
             raise BadInput(
-                f"--eval_split={split}: {name} has the shape {read[name].shape[1:]}, where the run "
-                f"was trained on {shape}; take the flags it was trained with (config.flags)."
+                f"--eval_split={split}: {name} has the shape {shape}, where the run was trained on "
+                f"{info.shapes[name]}; take the flags it was trained with (config.flags)."
             )
     if source.check is not None:
-        source.check(read, split, info)
+        source.check(_seen(read), split, info)
     return Loaded(info, {}, read)
 
 
-def _builder(config: Data, source: Source) -> Any:
-    """Of the dataset, prepared; None for examples that are made."""
-    if not source.dataset:
-        return None
-    builder = open_builder(source.dataset, str(Path(config.data_dir).expanduser()))
-    if not is_prepared(builder):
-        prepare(builder)
-    return builder
+def _read(config: Data, origin: Origin, split: str, flag: str) -> Split:
+    """In memory if it fits and nothing else was asked for. The service makes training data only:
+    an evaluation must see every example once."""
+    if config.reader == "disk" or (config.tf_data_service and flag == "train_split"):
+        return origin.on_disk(split, flag)
+    try:
+        return origin.in_memory(split, flag, int(config.memory_budget_gib * 2**30))
+    except OverBudget as over:
+        if config.reader == "memory":
+            raise
+        log.info("%s; so it is read from disk.", str(over).partition(";")[0])
+        return origin.on_disk(split, flag)
 
 
-def _read(
-    config: Data, source: Source, builder: Any, split: str, flag: str
-) -> dict[str, np.ndarray]:
-    if builder is not None:
-        budget = int(config.memory_budget_gib * 2**30)
-        return reading.load_split(builder, split, source.features, budget, flag)
-    assert source.make is not None, "a source has a dataset or makes its examples"
-    made = {name: np.asarray(array) for name, array in source.make(split).items()}
-    if not len(made[source.features[0]]):
-        raise BadInput(f"--{flag}={split} has no examples; choose another split.")
-    return made
+def _shapes(split: Split, source: Source) -> dict[str, tuple[int, ...]]:
+    if isinstance(split, Stored):
+        example = split.example
+    elif source.decode is None:
+        return {name: tuple(array.shape[1:]) for name, array in split.items()}
+    else:
+        example = _first(split)
+    specs = Decoding(example, source, training=True).specs
+    return {name: tuple(spec.shape) for name, spec in specs.items()}
 
 
-def _info(source: Source, builder: Any, read: dict[str, np.ndarray], task: str) -> DataInfo:
-    classes: dict[str, int] = {}
-    class_names: dict[str, tuple[str, ...]] = {}
-    name = task
-    if builder is not None:
-        name = builder.info.full_name
-        for feature in source.features:
-            number = getattr(builder.info.features[feature], "num_classes", None)
-            if number:
-                classes[feature] = int(number)
-                class_names[feature] = tuple(builder.info.features[feature].names)
-    shapes = {feature: tuple(array.shape[1:]) for feature, array in read.items()}
-    return DataInfo(name=name, shapes=shapes, num_classes=classes, class_names=class_names)
+def _first(arrays: dict[str, np.ndarray]) -> Any:
+    return lambda row: {name: tf.constant(array[0]) for name, array in arrays.items()}
+
+
+def _seen(split: Split) -> dict[str, np.ndarray]:
+    """What a task's check gets to see: all arrays, or the first rows of what stays on disk."""
+    if not isinstance(split, Stored):
+        return split
+    rows = range(min(SEEN_ROWS, split.num_examples))
+    fault = split.fault(rows)
+    if fault is not None:
+        raise fault
+    examples = [split.example(tf.constant(row, tf.int64)) for row in rows]
+    return {name: np.stack([e[name].numpy() for e in examples]) for name in examples[0]}
 
 
 def _file_digest(path: str) -> str:

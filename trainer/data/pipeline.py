@@ -1,16 +1,18 @@
-"""The memory reader: range -> index_shuffle -> gather, several steps an element."""
+"""The readers: range -> index_shuffle -> gather (or read from disk), several steps an element."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.decoding import Decoding
 from trainer.data.plan import IndexPlan, Schedule, Share
-from trainer.source import Source
+from trainer.data.stored import Stored
+from trainer.source import Features, Source
 
 # An element of the pipeline holds several steps: a distributed iterator costs 0.1 to 0.2 ms each
 # time it is asked (measured on 2 CPU cores), more than a whole step of a small network.
@@ -19,8 +21,22 @@ CHUNK = 4096
 PARALLEL_CALLS = min(16, os.cpu_count() or 1)
 
 
+class Reader(Protocol):
+    """How a replica's share of a few steps is read.
+
+    Attributes:
+        row_bytes: Bytes of one example as the model sees it.
+    """
+
+    row_bytes: int
+
+    def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
+        """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
+        ...
+
+
 class MemoryReader:
-    """One split in memory, and how a replica's share of a few steps is read from it.
+    """One split in memory.
 
     Without augmentation the model's input is the same each time: it is made once, if it fits, and
     reading a batch is then a gather and no more (casting 128 images of MNIST takes longer than an
@@ -40,30 +56,70 @@ class MemoryReader:
         self.augment = source.augment if training else None
         with tf.device("CPU"):
             self.features = {name: tf.constant(array) for name, array in arrays.items()}
-            self.made = None if self.augment else self._make(budget_bytes)
-        components = tf.nest.flatten(self.made) if self.made else list(self.features.values())
-        self.row_bytes = sum(_row_bytes(t, self.made is None) for t in components)
+            self.decoding = None
+            if source.decode is not None:
+                self.decoding = Decoding(self._example, source, training)
+            random = self.augment or (training and self.decoding)
+            self.made = None if random else self._make(budget_bytes)
+        if self.made is not None:
+            self.row_bytes = sum(_row_bytes(t, False) for t in tf.nest.flatten(self.made))
+        elif self.decoding is not None:
+            self.row_bytes = self.decoding.row_bytes
+        else:
+            self.row_bytes = sum(_row_bytes(t, True) for t in self.features.values())
 
     def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
         """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
         if self.made is not None:
             return tf.nest.map_structure(lambda t: tf.gather(t, share.rows), self.made)
-        features = {name: tf.gather(t, share.rows) for name, t in self.features.items()}
+        draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
+        features = self._gather(share.rows, draws)
         if self.augment is not None:
-            draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
             features = self.augment(features, draws)
         return self.source.batch(features)
+
+    def _gather(self, rows: Any, draws: Any) -> Features:
+        if self.decoding is not None:
+            return self.decoding(rows, draws)
+        return {name: tf.gather(t, rows) for name, t in self.features.items()}
+
+    def _example(self, row: Any) -> Features:
+        return {name: t[row] for name, t in self.features.items()}
 
     def _make(self, budget_bytes: int) -> tuple[Any, ...] | None:
         """All examples as the model sees them, or None where they are too many."""
         examples = len(next(iter(self.features.values())))
         parts: list[Any] = []
         for start in range(0, examples, CHUNK):
-            chunk = {name: t[start : start + CHUNK] for name, t in self.features.items()}
-            parts.append(self.source.batch(chunk))
+            rows = tf.range(start, min(start + CHUNK, examples), dtype=tf.int64)
+            parts.append(self.source.batch(self._gather(rows, None)))
             if _bytes(parts[0]) * examples > budget_bytes * min(CHUNK, examples):
                 return None
         return tf.nest.map_structure(lambda *chunks: tf.concat(chunks, 0), *parts)
+
+
+class DiskReader:
+    """One split on disk: each example is read when its batch is made.
+
+    Args:
+        stored: The split.
+        source: How features become a batch.
+        training: Whether to augment.
+    """
+
+    def __init__(self, stored: Stored, source: Source, training: bool) -> None:
+        self.source = source
+        self.augment = source.augment if training else None
+        self.decoding = Decoding(stored.example, source, training)
+        self.row_bytes = self.decoding.row_bytes
+
+    def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
+        """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
+        draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
+        features = self.decoding(share.rows, draws)
+        if self.augment is not None:
+            features = self.augment(features, draws)
+        return self.source.batch(features)
 
 
 def _bytes(batch: Any) -> int:
@@ -77,7 +133,7 @@ def _row_bytes(tensor: tf.Tensor, raw: bool) -> int:
 
 def distribute(
     strategy: tf.distribute.Strategy,
-    reader: MemoryReader,
+    reader: Reader,
     plan: IndexPlan,
     schedule: Schedule,
     *,
@@ -146,7 +202,7 @@ def _places(
 
 
 def _reading(
-    reader: MemoryReader, plan: IndexPlan, replicas: int, single: bool
+    reader: Reader, plan: IndexPlan, replicas: int, single: bool
 ) -> Callable[..., tuple[Any, ...]]:
     """Turns a place into the batches that lie there."""
 

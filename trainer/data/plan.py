@@ -94,6 +94,11 @@ class IndexPlan:
             rows = _permuted(rows, self.num_examples, self.seed, data_pass)
         return Share(data_pass=data_pass, rows=rows, size=stop - start, weight=weight)
 
+    def rows_of(self, step: int) -> list[int]:
+        """All examples of one step, on the host."""
+        one = tf.constant(1, tf.int64)
+        return list(self.rows(one * step, one, one - 1, 1).rows.numpy().tolist())
+
     def draws(self, data_pass: Any, rows: Any, number: int) -> Any:
         """Numbers uniform in [0, 1), a pure function of (seed, pass, example).
 
@@ -104,6 +109,8 @@ class IndexPlan:
             float32 `[len(rows), number]`.
         """
         columns = []
+        if not number:
+            return tf.zeros([tf.size(rows), 0])
         for i in range(number):
             hashed = _permuted(rows, 2**31, self.seed, (data_pass + 1) * 64 + i)
             columns.append(tf.cast(hashed // 128, tf.float32) / 2.0**24)

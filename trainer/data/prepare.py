@@ -85,11 +85,11 @@ def _reason(dataset: str, data_dir: str, error: Exception) -> str:
 
 def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
     """Whether the dataset lies whole in its data_dir: what it says of itself, and each shard."""
-    return not _lack(builder)
+    return not lack(builder)
 
 
-def _lack(builder: tfds.core.DatasetBuilder) -> str:
-    """The first thing that a prepared dataset lacks on disk."""
+def lack(builder: tfds.core.DatasetBuilder) -> str:
+    """The first thing that a prepared dataset lacks on disk; empty where it is whole."""
     if not (builder.data_path / "dataset_info.json").exists():
         return "dataset_info.json"
     if not builder.info.splits:  # prepared by another process after this one opened it
@@ -141,7 +141,7 @@ def prepare(builder: tfds.core.DatasetBuilder, from_files: str = "") -> None:
         if builder.data_path.exists():
             raise BadInput(
                 f"--dataset={builder.name} is broken in {builder.data_dir}: it lacks "
-                f"{_lack(builder)}; delete that folder and run --mode=prepare again."
+                f"{lack(builder)}; delete that folder and run --mode=prepare again."
             )
         _LOG.info("Preparing %s in %s ...", builder.info.full_name, builder.data_dir)
         start = time.monotonic()

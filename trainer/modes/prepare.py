@@ -6,6 +6,7 @@ from pathlib import Path
 
 from trainer import errors
 from trainer.config import Config, task_module
+from trainer.data.folders import is_folder
 from trainer.data.prepare import open_builder, prepare
 
 
@@ -19,6 +20,10 @@ def run(config: Config) -> int:
     if not source.dataset:
         raise errors.BadInput(
             f"--mode=prepare: --task={config.run.task} makes its own data; just train it."
+        )
+    if is_folder(source.dataset):
+        raise errors.BadInput(
+            f"--mode=prepare: --dataset={source.dataset} is a folder, ready as it is; just train."
         )
     builder = open_builder(source.dataset, str(Path(config.data.data_dir).expanduser()))
     prepare(builder, config.data.from_files)

@@ -12,6 +12,7 @@ import keras
 from trainer import compilation, errors, fit, loop, resume, runtime
 from trainer.assembly import Parts, assemble
 from trainer.callbacks.averages import EvaluateAverages
+from trainer.callbacks.picture import InputPicture
 from trainer.callbacks.progress import Progress, ordered
 from trainer.callbacks.record import Record
 from trainer.callbacks.saving import Saving
@@ -19,6 +20,7 @@ from trainer.callbacks.showing import Showing
 from trainer.callbacks.tensorboard import Summaries
 from trainer.checkpoint import Checkpoints
 from trainer.config import Checkpoint, Config
+from trainer.faults import refuse_fault
 from trainer.meters import Meters
 from trainer.workdir import empty, opened, write_flags
 
@@ -102,6 +104,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
                 loop.train(parts, [*own, saving], meters, compiled)
         except BaseException as stop:
             record.stopped(stop)
+            refuse_fault(parts, stop)
             raise
         finally:
             saving.release()
@@ -148,7 +151,9 @@ def _chosen(
             )
         )
     if c.tensorboard:
-        chosen.append(Summaries(workdir / "tensorboard", config, parts.state, meters))
+        folder = workdir / "tensorboard"
+        chosen.append(Summaries(folder, config, parts.state, meters))
+        chosen.append(InputPicture(folder, parts.training_reader, parts.plan, parts.state))
     if c.progress != "none":
         chosen.append(Progress(meters, c.progress))
     swapped = any(isinstance(callback, keras.callbacks.SwapEMAWeights) for callback in given)

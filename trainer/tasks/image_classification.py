@@ -19,7 +19,9 @@ class Options(options.Options):
     """Image classification"""
 
     dataset: str = option(
-        "digits", "a TFDS name with image and label; digits comes along with scikit-learn"
+        "digits",
+        "a TFDS name with image and label (digits comes along with scikit-learn), or a folder with "
+        "train/CLASS/*.png or *.jpg and test/CLASS/...: ./flowers",
     )
     model: str = option("convnet", "the network", choices=("dense", "convnet"))
     width: int = option(
