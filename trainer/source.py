@@ -39,9 +39,17 @@ class Source:
         make: `make(split)` returns the examples of a split as arrays `[num_examples, ...]`.
         check: `check(arrays, split, info)` raises `BadInput` where an example cannot be right,
             naming its row.
+        decode: `decode(features, training, draws)`: the features of one example, images as stored
+            (a string scalar with the file's bytes) or as an array, to features of fixed shapes.
+            `draws`, float32 `[num_draws]`, are the numbers that `augment` gets for this example;
+            None outside of training.
         augment: Features and numbers uniform in [0, 1), float32 `[b, num_draws]`, to features; in
             training only. The numbers are a pure function of (seed, pass over the data, example).
-        num_draws: Random numbers that `augment` wants for an example.
+        mix: A batch, the batch of the examples that follow each of its own, and the numbers of its
+            own, to a batch; in training only, after `batch`. An example's follower is the next one
+            of the same global batch, the last one's the first: the same on any number of replicas.
+        num_draws: Random numbers that `decode`, `augment` and `mix` want for an example; each of
+            them gets all and uses columns of its own.
     """
 
     features: tuple[str, ...]
@@ -49,5 +57,7 @@ class Source:
     dataset: str = ""
     make: Callable[[str], dict[str, Any]] | None = None
     check: Callable[[dict[str, Any], str, DataInfo], None] | None = None
+    decode: Callable[[Features, bool, Any], Features] | None = None
     augment: Callable[[Features, Any], Features] | None = None
+    mix: Callable[[tuple[Any, ...], tuple[Any, ...], Any], tuple[Any, ...]] | None = None
     num_draws: int = 0

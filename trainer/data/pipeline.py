@@ -29,30 +29,61 @@ class MemoryReader:
     Args:
         arrays: Feature name to `[num_examples, ...]`.
         source: How features become a batch.
-        training: Whether to augment.
+        training: Whether to augment and mix.
         budget_bytes: The most memory that input made once may take.
     """
 
     def __init__(
         self, arrays: dict[str, np.ndarray], source: Source, training: bool, budget_bytes: int
     ) -> None:
-        self.source = source
+        self.source, self.training = source, training
         self.augment = source.augment if training else None
+        self.mix = source.mix if training else None
         with tf.device("CPU"):
             self.features = {name: tf.constant(array) for name, array in arrays.items()}
-            self.made = None if self.augment else self._make(budget_bytes)
+            changing = training and (source.decode or source.augment)
+            self.made = None if changing else self._make(budget_bytes)
         components = tf.nest.flatten(self.made) if self.made else list(self.features.values())
         self.row_bytes = sum(_row_bytes(t, self.made is None) for t in components)
 
     def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
         """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
-        if self.made is not None:
-            return tf.nest.map_structure(lambda t: tf.gather(t, share.rows), self.made)
-        features = {name: tf.gather(t, share.rows) for name, t in self.features.items()}
-        if self.augment is not None:
+        draws = None
+        if self.training and self.source.num_draws:
             draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
+        batch = self._gathered(share.rows, draws)
+        if self.mix is None:
+            return batch
+        own, following = (
+            tf.nest.map_structure(lambda t, i=i: _part(t, share.size, i), batch) for i in (0, 1)
+        )
+        return self.mix(own, following, _part(draws, share.size, 0))
+
+    def _gathered(self, rows: Any, draws: Any) -> tuple[Any, ...]:
+        if self.made is not None:
+            return tf.nest.map_structure(lambda t: tf.gather(t, rows), self.made)
+        return self._batch({name: tf.gather(t, rows) for name, t in self.features.items()}, draws)
+
+    def _batch(self, features: dict[str, Any], draws: Any) -> tuple[Any, ...]:
+        if self.source.decode is not None:
+            features = self._decoded(self.source.decode, features, draws)
+        if self.augment is not None:
             features = self.augment(features, draws)
         return self.source.batch(features)
+
+    def _decoded(
+        self, decode: Callable[..., Any], features: dict[str, Any], draws: Any
+    ) -> dict[str, Any]:
+        """One example after the other."""
+
+        def one(example: tuple[Any, ...]) -> dict[str, Any]:
+            return decode(example[0], self.training, (*example, None)[1])
+
+        given = (features,) if draws is None else (features, draws)
+        spec = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), given)
+        made = tf.function(one, autograph=False).get_concrete_function(spec).structured_outputs
+        specs = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), made)
+        return tf.map_fn(one, given, fn_output_signature=specs)
 
     def _make(self, budget_bytes: int) -> tuple[Any, ...] | None:
         """All examples as the model sees them, or None where they are too many."""
@@ -60,10 +91,19 @@ class MemoryReader:
         parts: list[Any] = []
         for start in range(0, examples, CHUNK):
             chunk = {name: t[start : start + CHUNK] for name, t in self.features.items()}
-            parts.append(self.source.batch(chunk))
+            parts.append(self._batch(chunk, None))
             if _bytes(parts[0]) * examples > budget_bytes * min(CHUNK, examples):
                 return None
         return tf.nest.map_structure(lambda *chunks: tf.concat(chunks, 0), *parts)
+
+
+def _part(tensor: tf.Tensor, size: tf.Tensor, start: int) -> tf.Tensor:
+    """Of `size + 1` examples a step the `size` from the `start`-th on, of all steps."""
+    shape = tf.shape(tensor, tf.int64)[1:]
+    steps = tf.reshape(tensor, tf.concat([tf.stack([-1, size + 1]), shape], 0))
+    part = tf.reshape(steps[:, start : start + size], tf.concat([[-1], shape], 0))
+    part.set_shape([None, *tensor.shape[1:]])
+    return part
 
 
 def _bytes(batch: Any) -> int:
@@ -151,7 +191,8 @@ def _reading(
     """Turns a place into the batches that lie there."""
 
     def read(step: Any, count: Any, replica: Any) -> tuple[Any, ...]:
-        share = plan.rows(step, count, replica, replicas)
+        following = int(reader.mix is not None)
+        share = plan.rows(step, count, replica, replicas, following)
         batch = reader.read(plan, share)
         if single:
             return batch
