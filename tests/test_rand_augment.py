@@ -37,21 +37,23 @@ def test_in_a_pipeline_as_outside(augment, data):
     np.testing.assert_array_equal(next(iter(dataset)), augment[1](images, draws))
 
 
-def test_every_operation_is_chosen_and_changes(augment, data):
-    """The first of the two operations runs through all of them, the second leaves in peace."""
+def test_every_operation_is_chosen_and_drawn(augment, data):
+    """The first of the two operations runs through all of them, with several seeds each."""
     images, operations = data[0], augment[0].operations
-    number = len(operations)
-    draws = np.full((2 * number, DRAWS), 0.3, np.float32)
-    draws[:, 0] = (np.arange(2 * number) % number + 0.5) / number
-    draws[:, 1] = np.repeat([0.1, 0.9], number)  # each twice, with other numbers
-    draws[:, 3] = (number - 1.5) / number  # contrast stretched, which random noise is already
-    changed = augment[1](images[:1].numpy().repeat(2 * number, 0), draws).numpy()
-    names = [type(o).__name__ for o in operations]
-    first, second = changed[:number], changed[number:]
-    same = {n for n, image in zip(names, first, strict=True) if np.all(image == images[0])}
-    assert same <= {"AutoContrast"}
-    drawn = [n for n, a, b in zip(names, first, second, strict=True) if np.any(a != b)]
-    assert len(drawn) == number - 2  # all but AutoContrast and Equalization
+    names, seeds = [type(o).__name__ for o in operations], 5
+    draws = np.full((seeds, len(names), DRAWS), 0.3, np.float32)
+    draws[..., 0] = (np.arange(len(names)) + 0.5) / len(names)
+    draws[..., 1] = np.linspace(0.1, 0.9, seeds)[:, None]
+    draws[..., 3] = (names.index("AutoContrast") + 0.5) / len(names)  # the second one
+    same = np.repeat(images[:1].numpy(), seeds * len(names), 0)
+    changed = augment[1](same, draws.reshape(-1, DRAWS)).numpy()
+    changed = changed.reshape(seeds, len(names), *images.shape[1:])
+    varied = {n for i, n in enumerate(names) if np.any(changed[:, i] != changed[0, i])}
+    assert varied == set(names) - {"AutoContrast", "Equalization"}  # which draw nothing
+    contrast = changed[0, names.index("AutoContrast")]
+    assert all(
+        np.any(changed[-1, i] != contrast) for i, n in enumerate(names) if n != "AutoContrast"
+    )
 
 
 def test_magnitude_zero_changes_little_and_floats_stay_floats(data):

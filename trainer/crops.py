@@ -109,15 +109,15 @@ def moved(shift: int, flip: bool, images: Any, draws: Any) -> Any:
         images: `[b, height, width, channels]`.
         draws: Uniform in [0, 1), float32 `[b, 3]`: down, right, mirrored.
     """
-    size = tf.shape(images)[1:3]
+    height, width = images.shape[1:3]
     if flip:
         mirrored = draws[:, 2, None, None, None] < 0.5
         images = tf.where(mirrored, tf.reverse(images, [2]), images)
     if shift:
         images = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
         offset = tf.cast(draws[:, :2] * (2 * shift + 1), tf.int32)
-        rows = offset[:, :1] + tf.range(size[0])
-        columns = offset[:, 1:] + tf.range(size[1])
+        rows = offset[:, :1] + tf.range(height)
+        columns = offset[:, 1:] + tf.range(width)
         images = tf.gather(images, rows, axis=1, batch_dims=1)
         images = tf.gather(images, columns, axis=2, batch_dims=1)
     return images

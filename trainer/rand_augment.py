@@ -8,6 +8,7 @@ same layers, computed alone, as strong as in the paper, and they follow from its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -78,23 +79,28 @@ class RandAugment:
             Of the images' shape and dtype.
         """
         shape, dtype = images.shape[1:], images.dtype
+        operations = [o for o in self.operations if shape[-1] == 3 or not _of_colors(o)]
         levels = tf.cast(images, tf.float32) * (1.0 if dtype.is_integer else 255.0)
         changed = tf.map_fn(
-            lambda pair: self._one(*pair),
+            lambda pair: _changed(operations, *pair),
             (levels, draws),
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
         changed = tf.clip_by_value(changed, 0.0, 255.0)
         return tf.cast(tf.round(changed), dtype) if dtype.is_integer else changed / 255.0
 
-    def _one(self, image: Any, draws: Any) -> Any:
-        for draw in tf.split(draws, NUM_OPERATIONS):
-            choice = tf.cast(draw[0] * len(self.operations), tf.int32)
-            high, low = tf.unstack(tf.cast(draw[1:] * 2.0**15, tf.int32))
-            image = tf.switch_case(
-                choice, [_applied(o, image, high * 2**15 + low) for o in self.operations]
-            )
-        return image
+
+def _of_colors(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.RandomColorDegeneration)
+
+
+def _changed(operations: Sequence[keras.layers.Layer], image: Any, draws: Any) -> Any:
+    """One image after its operations; only those that are chosen are computed."""
+    for draw in tf.split(draws, NUM_OPERATIONS):
+        choice = tf.cast(draw[0] * len(operations), tf.int32)
+        high, low = tf.unstack(tf.cast(draw[1:] * 2.0**15, tf.int32))
+        image = tf.switch_case(choice, [_applied(o, image, high * 2**15 + low) for o in operations])
+    return image
 
 
 def _applied(layer: keras.layers.Layer, image: Any, seed: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,13 +61,10 @@ def application(
 def _found(name: str) -> tuple[Any, types.ModuleType]:
     """The function behind a flag's value, and its module, which has `preprocess_input`."""
     public = vars(keras.applications)
-    (function,) = (f for n, f in public.items() if n.lower() == name.replace("_", ""))
-    module = next(
-        m
-        for m in public.values()
-        if isinstance(m, types.ModuleType) and hasattr(m, function.__name__)
+    (function,) = (
+        f for n, f in public.items() if n.lower() == name.replace("_", "") and callable(f)
     )
-    return function, module
+    return function, sys.modules[function.__module__]
 
 
 def _backbone(network: Any, name: str, shape: Shape, weights: str) -> keras.Model:
