@@ -7,8 +7,9 @@ import pytest
 # Single images and pairs; labels become distributions. 35 in batches of 8: the last one has 3.
 ALL = dict(
     task="tests.made", model="dense", examples=35, image_size=6, random_resized_crop=True,
-    flip=True, shift=1, rand_augment=9.0, mixup=0.4, cutmix=1.0, label_smoothing=0.1, pixel_mean=(0.5,),
-    pixel_std=(0.25,), optimizer="momentum", learning_rate=0.05, validation_split="test",
+    flip=True, shift=1, rand_augment=9.0, mixup=0.4, cutmix=1.0, label_smoothing=0.1,
+    pixel_mean=(0.5,), pixel_std=(0.25,), optimizer="momentum", learning_rate=0.05,
+    validation_split="test",
 )  # fmt: skip
 MIXED = dict(
     task="tests.made", model="dense", mixup=0.4, optimizer="adam", validation_split="test",
