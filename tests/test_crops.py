@@ -36,7 +36,7 @@ def window_by_hand(height: int, width: int, draws: np.ndarray) -> list[int]:
 @quickly
 @given(sides, sides, st.integers(0, 10**6))
 def test_random_window_is_the_method(height, width, seed):
-    draws = numbers(seed, crops.DRAWS)
+    draws = numbers(seed, 22)
     found = crops.random_window(tf.constant(draws))(height, width).numpy()
     # float32 beside float64: at a tie of rounding a side may differ by one
     assert np.abs(found - window_by_hand(height, width, draws)).max() <= 1
@@ -46,9 +46,7 @@ def test_random_window_is_the_method(height, width, seed):
 
 def test_random_windows_cover_areas_and_aspects_evenly():
     """Of a square image: what was rejected for its size shifts the means a little."""
-    windows = np.array(
-        [crops.random_window(numbers(s, crops.DRAWS))(500, 500).numpy() for s in range(1000)]
-    )
+    windows = np.array([crops.random_window(numbers(s, 22))(500, 500).numpy() for s in range(1000)])
     area = windows[:, 2] * windows[:, 3] / 500**2
     aspect = windows[:, 3] / windows[:, 2]
     assert 0.079 < area.min() < 0.1 and 0.85 < area.max() <= 1.0
@@ -83,7 +81,7 @@ def resized_by_hand(part: np.ndarray, size: int) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_cut_is_the_window_resized(dtype):
     image = (numbers(0, 40 * 30 * 3).reshape(40, 30, 3) * 255).astype(dtype)
-    draws = numbers(1, crops.DRAWS)
+    draws = numbers(1, 22)
     top, left, h, w = crops.random_window(draws)(40, 30).numpy()
     expected = resized_by_hand(image[top : top + h, left : left + w].astype(float), 16)
     found = crops.cut_out(tf.constant(image), crops.random_window(draws), (16, 16))
@@ -96,7 +94,7 @@ def test_a_file_gives_what_its_pixels_give(kind):
     smooth = np.add.outer(np.arange(60), np.arange(80)) + np.arange(3)[:, None, None]
     image = tf.constant(np.moveaxis(smooth, 0, 2).astype(np.uint8))
     contents = getattr(tf.io, f"encode_{kind}")(image)
-    window = crops.random_window(numbers(2, crops.DRAWS))
+    window = crops.random_window(numbers(2, 22))
     pixels = tf.io.decode_image(contents, expand_animations=False)
     found = crops.cut_out(contents, window, (24, 24))
     assert found.dtype == tf.uint8 and found.shape == (24, 24, 3)
@@ -114,7 +112,7 @@ def test_gray_files_get_three_channels():
 def test_moved_and_mirrored():
     images = tf.reshape(tf.range(2 * 4 * 5, dtype=tf.float32), (2, 4, 5, 1)) + 1
     draws = tf.constant([[0.0, 0.99, 0.6], [0.5, 0.5, 0.4]])
-    first, second = crops.moved(1, True, images, draws).numpy()
+    first, second = crops.moved(images, draws, 1, True).numpy()
     assert np.all(first[0] == 0) and np.all(first[:, -1] == 0)  # black came in above and right
     np.testing.assert_array_equal(first[1:, :-1], images[0, :-1, 1:])
     np.testing.assert_array_equal(second, images[1, :, ::-1])

@@ -18,7 +18,7 @@ def batch():
     rng = np.random.default_rng(0)
     x = rng.random((B, H, W, 3), dtype=np.float32)
     y = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, B)]
-    draws = rng.random((B, mixing.DRAWS), dtype=np.float32)
+    draws = rng.random((B, 4), dtype=np.float32)
     return x, y, draws
 
 

@@ -17,19 +17,17 @@ Window = Callable[[Any, Any], Any]
 
 AREA = (0.08, 1.0)
 ASPECT = (3 / 4, 4 / 3)
-ATTEMPTS = 10
-DRAWS = 2 * ATTEMPTS + 2
 CENTER = 0.875  # 224 of 256
 
 
 def random_window(draws: Any) -> Window:
     """8 to 100 % of the area at an aspect of 3/4 to 4/3, somewhere in the image.
 
-    Area and the aspect's logarithm are uniform; of ten attempts the first that fits is taken, and
+    Area and the aspect's logarithm are uniform; of n attempts the first that fits is taken, and
     where none does, the largest window in the middle whose aspect is allowed.
 
     Args:
-        draws: Uniform in [0, 1), float32 `[DRAWS]`: areas, aspects, top, left.
+        draws: Uniform in [0, 1), float32 `[2 n + 2]`: areas, aspects, top, left.
 
     References:
         Szegedy et al.: Going deeper with convolutions, 2015, section 6.
@@ -38,15 +36,16 @@ def random_window(draws: Any) -> Window:
     def window(height: Any, width: Any) -> Any:
         h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
         low, high = (math.log(aspect) for aspect in ASPECT)
-        area = h * w * (AREA[0] + draws[:ATTEMPTS] * (AREA[1] - AREA[0]))
-        aspect = tf.exp(low + draws[ATTEMPTS : 2 * ATTEMPTS] * (high - low))
+        areas, aspects = tf.unstack(tf.reshape(draws[:-2], (2, -1)))
+        area = h * w * (AREA[0] + areas * (AREA[1] - AREA[0]))
+        aspect = tf.exp(low + aspects * (high - low))
         heights, widths = tf.round(tf.sqrt(area / aspect)), tf.round(tf.sqrt(area * aspect))
         fits = (heights >= 1) & (heights <= h) & (widths >= 1) & (widths <= w)
         found, first = tf.reduce_any(fits), tf.argmax(tf.cast(fits, tf.int32))
         tallest, widest = tf.round(w / ASPECT[0]), tf.round(h * ASPECT[1])
         cut_h = tf.where(found, heights[first], tf.minimum(h, tallest))
         cut_w = tf.where(found, widths[first], tf.minimum(w, widest))
-        top, left = tf.unstack(tf.where(found, draws[2 * ATTEMPTS :], 0.5))
+        top, left = tf.unstack(tf.where(found, draws[-2:], 0.5))
         top, left = tf.floor(top * (h - cut_h + 1)), tf.floor(left * (w - cut_w + 1))
         return tf.cast(tf.stack([top, left, cut_h, cut_w]), tf.int32)
 
@@ -100,14 +99,14 @@ def _resized(part: Any, size: Size) -> Any:
     return tf.cast(tf.round(resized), part.dtype) if part.dtype.is_integer else resized
 
 
-def moved(shift: int, flip: bool, images: Any, draws: Any) -> Any:
+def moved(images: Any, draws: Any, shift: int, flip: bool) -> Any:
     """Images moved and mirrored; what comes in at an edge is black.
 
     Args:
-        shift: Most pixels in each direction.
-        flip: Whether to mirror every other image, left to right.
         images: `[b, height, width, channels]`.
         draws: Uniform in [0, 1), float32 `[b, 3]`: down, right, mirrored.
+        shift: Most pixels in each direction.
+        flip: Whether to mirror every other image, left to right.
     """
     height, width = images.shape[1:3]
     if flip:

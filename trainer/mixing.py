@@ -12,7 +12,6 @@ from typing import Any
 
 import tensorflow as tf
 
-DRAWS = 4
 HALVINGS = 24  # as fine as float32
 
 
@@ -24,7 +23,7 @@ def mixed(
     Args:
         own: Images, float32 `[b, height, width, channels]`, and labels, float32 `[b, num_classes]`.
         following: Each one's partner.
-        draws: Uniform in [0, 1), float32 `[b, DRAWS]`.
+        draws: Uniform in [0, 1), float32 `[b, 4]`.
         mixup: The share of the example itself is distributed as Beta(mixup, mixup); 0: no MixUp.
         cutmix: Likewise, the share that a box leaves of it; 0: no CutMix.
 

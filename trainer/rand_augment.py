@@ -14,8 +14,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-NUM_OPERATIONS = 2
-DRAWS = 3 * NUM_OPERATIONS
 STRONGEST = 10.0
 
 
@@ -39,7 +37,7 @@ class Drawn(keras.random.SeedGenerator):
 
 
 class RandAugment:
-    """Two random operations on each image.
+    """Some random operations on each image, usually two.
 
     Args:
         magnitude: From 0 to 10: up to how much of an operation's strongest form is drawn.
@@ -73,7 +71,7 @@ class RandAugment:
 
         Args:
             images: uint8 `[b, height, width, channels]`, or float in [0, 1].
-            draws: Uniform in [0, 1), float32 `[b, DRAWS]`.
+            draws: Uniform in [0, 1), float32 `[b, 3 n]` for n operations.
 
         Returns:
             Of the images' shape and dtype.
@@ -96,7 +94,7 @@ def _of_colors(layer: keras.layers.Layer) -> bool:
 
 def _changed(operations: Sequence[keras.layers.Layer], image: Any, draws: Any) -> Any:
     """One image after its operations; only those that are chosen are computed."""
-    for draw in tf.split(draws, NUM_OPERATIONS):
+    for draw in tf.unstack(tf.reshape(draws, (-1, 3))):
         choice = tf.cast(draw[0] * len(operations), tf.int32)
         high, low = tf.unstack(tf.cast(draw[1:] * 2.0**15, tf.int32))
         image = tf.switch_case(choice, [_applied(o, image, high * 2**15 + low) for o in operations])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from tests.support import ROOT, trainer_main
+from tests.support import ROOT, in_process, trainer_main
 from trainer.config import configure
 from trainer.errors import BadInput
+from trainer.tasks.image_classification import Task
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,21 @@ def test_pixel_means_are_one_a_channel(tmp_path):
     )
     assert done.returncode == 64
     assert "--pixel_mean=0.5,0.5,0.5 has 3 numbers for images of 1 channels" in done.stderr
+
+
+def test_the_source_is_told_before_tensorflow_is_imported():
+    """Importing settles which Keras it is, and running it how many devices there are."""
+    assert in_process("tests.tasks.test_image_classification:imported_by_source") == []
+
+
+def imported_by_source() -> list[str]:
+    config = configure(
+        image_size=8, random_resized_crop=True, flip=True, shift=1, rand_augment=9.0, mixup=0.2,
+        cutmix=1.0, label_smoothing=0.1, model="resnet50", freeze=("backbone",),
+    )  # fmt: skip
+    source = Task(config.task_options).source()
+    assert source.num_draws == 35 and source.decode and source.augment and source.mix
+    return [name for name in ("tensorflow", "keras") if name in sys.modules]
 
 
 SMALLER = (

@@ -127,7 +127,10 @@ class Task(task.Task):
     num_classes = 0  # known once there is a model
 
     def source(self) -> Source:
-        """Pixels in [0, 1]; cut, moved, mirrored and mixed in training where asked for."""
+        """Pixels in [0, 1]; cut, moved, mirrored and mixed in training where asked for.
+
+        Asked for before TensorFlow is imported.
+        """
         o, draws = self.options, self._draws()
         return Source(
             dataset=o.dataset,
@@ -135,7 +138,7 @@ class Task(task.Task):
             batch=self._batch,
             check=self._check,
             decode=self._decode if o.image_size else None,
-            augment=self._augment(),
+            augment=self._augment if draws.keys() & {"move", "rand_augment"} else None,
             mix=self._mix if "mix" in draws else None,
             num_draws=max((columns.stop for columns in draws.values()), default=0),
         )
@@ -193,14 +196,12 @@ class Task(task.Task):
 
     def _draws(self) -> dict[str, slice]:
         """Which of an example's random numbers each augmentation has."""
-        from trainer import crops, mixing, rand_augment
-
         o, columns, end = self.options, {}, 0
         for name, wanted, number in (
             ("move", o.shift or o.flip, 3),
-            ("crop", o.random_resized_crop, crops.DRAWS),
-            ("rand_augment", o.rand_augment, rand_augment.DRAWS),
-            ("mix", o.mixup or o.cutmix, mixing.DRAWS),
+            ("crop", o.random_resized_crop, 22),  # ten attempts
+            ("rand_augment", o.rand_augment, 6),  # two operations
+            ("mix", o.mixup or o.cutmix, 4),
         ):
             if wanted:
                 columns[name] = slice(end, end + number)
@@ -247,24 +248,25 @@ class Task(task.Task):
         size = (self.options.image_size, self.options.image_size)
         return {**features, "image": crops.cut_out(features["image"], window, size)}
 
-    def _augment(self) -> Callable[[Features, Any], Features] | None:
+    def _augment(self, features: Features, numbers: Any) -> Features:
         """What changes whole batches of images, one after the other."""
-        from trainer import crops, rand_augment
+        from trainer import crops
 
-        o, draws = self.options, self._draws()
-        steps: list[tuple[slice, Callable[[Any, Any], Any]]] = []
+        o, image, draws = self.options, features["image"], self._draws()
         if "move" in draws:
-            steps.append((draws["move"], functools.partial(crops.moved, o.shift, o.flip)))
+            image = crops.moved(image, numbers[:, draws["move"]], o.shift, o.flip)
         if "rand_augment" in draws:
-            steps.append((draws["rand_augment"], rand_augment.RandAugment(o.rand_augment)))
+            image = self._rand_augment(image, numbers[:, draws["rand_augment"]])
+        return {**features, "image": image}
 
-        def augment(features: Features, numbers: Any) -> Features:
-            image = features["image"]
-            for columns, change in steps:
-                image = change(image, numbers[:, columns])
-            return {**features, "image": image}
+    @functools.cached_property
+    def _rand_augment(self) -> Callable[[Any, Any], Any]:
+        import tensorflow as tf
 
-        return augment if steps else None
+        from trainer.rand_augment import RandAugment
+
+        with tf.init_scope():  # its layers have variables, which no pipeline's graph may hold
+            return RandAugment(self.options.rand_augment)
 
     def _mix(self, own: tuple[Any, ...], following: tuple[Any, ...], draws: Any) -> tuple[Any, ...]:
         from trainer import mixing
