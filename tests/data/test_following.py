@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data.pipeline import MemoryReader
+from trainer.data.pipeline import MemoryReader, read_share
 from trainer.data.plan import IndexPlan
 from trainer.source import Source
 
@@ -29,9 +29,9 @@ def test_the_follower_is_the_next_of_the_global_batch(
 
     def read(replica: int, number: int) -> list[np.ndarray]:
         place = [tf.constant(n, tf.int64) for n in (step, count, replica)]
-        share = plan.rows(*place, number, following=1)
+        share, batch = read_share(reader, plan, *place, number)
         assert len(share.rows) == count * (share.size + 1)
-        return [t.numpy().reshape(count, share.size, -1) for t in reader.read(plan, share)]
+        return [t.numpy().reshape(count, share.size, -1) for t in batch]
 
     (own, following) = read(0, 1)
     np.testing.assert_array_equal(following, np.roll(own, -1, axis=1))

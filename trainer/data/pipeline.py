@@ -48,21 +48,13 @@ class MemoryReader:
 
     def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
         """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
+        if self.made is not None:
+            return tf.nest.map_structure(lambda t: tf.gather(t, share.rows), self.made)
+        features = {name: tf.gather(t, share.rows) for name, t in self.features.items()}
         draws = None
         if self.training and self.source.num_draws:
             draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
-        batch = self._gathered(share.rows, draws)
-        if self.mix is None:
-            return batch
-        own, following = (
-            tf.nest.map_structure(lambda t, i=i: _part(t, share.size, i), batch) for i in (0, 1)
-        )
-        return self.mix(own, following, _part(draws, share.size, 0))
-
-    def _gathered(self, rows: Any, draws: Any) -> tuple[Any, ...]:
-        if self.made is not None:
-            return tf.nest.map_structure(lambda t: tf.gather(t, rows), self.made)
-        return self._batch({name: tf.gather(t, rows) for name, t in self.features.items()}, draws)
+        return self._batch(features, draws)
 
     def _batch(self, features: dict[str, Any], draws: Any) -> tuple[Any, ...]:
         if self.source.decode is not None:
@@ -95,15 +87,6 @@ class MemoryReader:
             if _bytes(parts[0]) * examples > budget_bytes * min(CHUNK, examples):
                 return None
         return tf.nest.map_structure(lambda *chunks: tf.concat(chunks, 0), *parts)
-
-
-def _part(tensor: tf.Tensor, size: tf.Tensor, start: int) -> tf.Tensor:
-    """Of `size + 1` examples a step the `size` from the `start`-th on, of all steps."""
-    shape = tf.shape(tensor, tf.int64)[1:]
-    steps = tf.reshape(tensor, tf.concat([tf.stack([-1, size + 1]), shape], 0))
-    part = tf.reshape(steps[:, start : start + size], tf.concat([[-1], shape], 0))
-    part.set_shape([None, *tensor.shape[1:]])
-    return part
 
 
 def _bytes(batch: Any) -> int:
@@ -191,15 +174,45 @@ def _reading(
     """Turns a place into the batches that lie there."""
 
     def read(step: Any, count: Any, replica: Any) -> tuple[Any, ...]:
-        following = int(reader.mix is not None)
-        share = plan.rows(step, count, replica, replicas, following)
-        batch = reader.read(plan, share)
+        share, batch = read_share(reader, plan, step, count, replica, replicas)
         if single:
             return batch
         batch = tf.nest.map_structure(lambda t: _blocked(t, count, share.size), batch)
         return tf.fill([count], share.weight), batch
 
     return read
+
+
+def read_share(
+    reader: MemoryReader, plan: IndexPlan, step: Any, count: Any, replica: Any, num_replicas: int
+) -> tuple[Share, tuple[Any, ...]]:
+    """One replica's batches of some steps, mixed where the source wants it. Inside `tf.data`.
+
+    A mixture needs one example more a step: the one that follows the replica's last.
+
+    Args:
+        reader: The examples.
+        plan: Which of them a step sees.
+        step: As for `IndexPlan.rows`; so the others.
+    """
+    share = plan.rows(step, count, replica, num_replicas, following=int(reader.mix is not None))
+    batch = reader.read(plan, share)
+    if reader.mix is None:
+        return share, batch
+    draws = plan.draws(share.data_pass, share.rows, reader.source.num_draws)
+    own, following = (
+        tf.nest.map_structure(lambda t, i=i: _part(t, share.size, i), batch) for i in (0, 1)
+    )
+    return share, reader.mix(own, following, _part(draws, share.size, 0))
+
+
+def _part(tensor: tf.Tensor, size: tf.Tensor, start: int) -> tf.Tensor:
+    """Of `size + 1` examples a step the `size` from the `start`-th on, of all steps."""
+    shape = tf.shape(tensor, tf.int64)[1:]
+    steps = tf.reshape(tensor, tf.concat([tf.stack([-1, size + 1]), shape], 0))
+    part = tf.reshape(steps[:, start : start + size], tf.concat([[-1], shape], 0))
+    part.set_shape([None, *tensor.shape[1:]])
+    return part
 
 
 def _blocked(tensor: tf.Tensor, count: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
