@@ -120,8 +120,9 @@ def _input(case: str, folder: Path) -> Any:
 
     from trainer.config import Data
     from trainer.data.load import load, num_examples
-    from trainer.data.pipeline import DiskReader, MemoryReader, distribute
+    from trainer.data.pipeline import distribute
     from trainer.data.plan import IndexPlan, Schedule
+    from trainer.data.readers import DiskReader, MemoryReader
     from trainer.data.stored import Stored
     from trainer.tasks import image_classification
 

@@ -276,7 +276,7 @@ def test_stray_words_are_refused(words: list[str]) -> None:
         ("--optimizer=", "not one of"),
         ("--precision=float16", "did you mean"),
         ("--loop=Tape", "did you mean tape?"),
-        ("--model=densenet", "did you mean dense?"),
+        ("--model=convnett", "did you mean convnet?"),
         ("--overwrite=maybe", "maybe"),
         ("--schedule_boundaries=1,x", "not an integer"),
         ("--class_weights=1,-1", "at least 0"),

@@ -10,11 +10,11 @@ import keras
 import tensorflow as tf
 
 from trainer.config import Config, task_module
-from trainer.data.load import Loaded, Split, load, num_examples
-from trainer.data.pipeline import DiskReader, MemoryReader, Reader, distribute
+from trainer.data.load import Loaded, load, num_examples
+from trainer.data.pipeline import distribute
 from trainer.data.plan import IndexPlan, Schedule
+from trainer.data.readers import Reader, Split, open_reader
 from trainer.data.service import distribute_service, refuse_silence
-from trainer.data.stored import Stored
 from trainer.errors import BadInput
 from trainer.measures import Measures
 from trainer.optimizer import make_optimizer
@@ -69,10 +69,8 @@ class EvalParts:
 
     def _reader(self, split: Split | None, training: bool) -> Reader:
         assert split is not None
-        if isinstance(split, Stored):
-            return DiskReader(split, self.source, training)
         budget = int(self.config.data.memory_budget_gib * 2**30)
-        return MemoryReader(split, self.source, training, budget)
+        return open_reader(split, self.source, training, budget)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

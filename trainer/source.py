@@ -55,7 +55,11 @@ class Source:
             `decode`, images come decoded and must be of one size.
         augment: Features and numbers uniform in [0, 1), float32 `[b, num_draws]`, to features; in
             training only. The numbers are a pure function of (seed, pass over the data, example).
-        num_draws: Random numbers that `decode` and `augment` want for an example, together.
+        mix: A batch, the batch of the examples that follow each of its own, and the numbers of its
+            own, to a batch; in training only, after `batch`. An example's follower is the next one
+            of the same global batch, the last one's the first: the same on any number of replicas.
+        num_draws: Random numbers that `decode`, `augment` and `mix` want for an example; each of
+            them gets all and uses columns of its own.
         files: Files that the examples come from; the run's record has their digests.
     """
 
@@ -66,6 +70,7 @@ class Source:
     check: Callable[[dict[str, Any], str, DataInfo], None] | None = None
     decode: Callable[[Features, bool, Any], Features] | None = None
     augment: Callable[[Features, Any], Features] | None = None
+    mix: Callable[[tuple[Any, ...], tuple[Any, ...], Any], tuple[Any, ...]] | None = None
     num_draws: int = 0
     files: tuple[str, ...] = ()
 

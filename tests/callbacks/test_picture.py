@@ -12,8 +12,8 @@ import tensorflow as tf
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
 from trainer.callbacks.picture import InputPicture, grid
-from trainer.data.pipeline import MemoryReader
 from trainer.data.plan import IndexPlan
+from trainer.data.readers import MemoryReader
 from trainer.source import Source
 
 

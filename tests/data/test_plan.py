@@ -8,8 +8,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data.pipeline import BLOCK_BYTES, MemoryReader, distribute
+from trainer.data.pipeline import BLOCK_BYTES, distribute
 from trainer.data.plan import IndexPlan, Schedule, cut
+from trainer.data.readers import MemoryReader
 from trainer.source import Source
 
 quickly = settings(max_examples=30, deadline=None)

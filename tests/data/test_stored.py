@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tests.data.made import folder_of_images, in_shards, prepared, write_image
 from trainer.config import Data
 from trainer.data.load import Loaded, load
-from trainer.data.pipeline import DiskReader, MemoryReader
 from trainer.data.plan import IndexPlan
+from trainer.data.readers import DiskReader, MemoryReader
 from trainer.data.stored import Stored
 from trainer.errors import BadInput
 from trainer.faults import fault

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.pipeline import Reader
 from trainer.data.plan import IndexPlan
+from trainer.data.readers import Reader
 from trainer.state import TrainState
 
 log = logging.getLogger("trainer")

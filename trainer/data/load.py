@@ -16,13 +16,13 @@ from trainer.data import splits
 from trainer.data.arrays import fingerprint
 from trainer.data.decoding import Decoding
 from trainer.data.origins import Origin, open_origin
+from trainer.data.readers import Split
 from trainer.data.stored import OverBudget, Stored
 from trainer.errors import BadInput
 from trainer.source import DataInfo, Source
 
 log = logging.getLogger("trainer")
 
-Split = dict[str, np.ndarray] | Stored
 SEEN_ROWS = 64
 
 

@@ -1,134 +1,20 @@
-"""The readers: range -> index_shuffle -> gather (or read from disk), several steps an element."""
+"""The pipeline: range -> shuffled rows -> a reader, several steps an element."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from trainer.data.decoding import Decoding
-from trainer.data.plan import IndexPlan, Schedule, Share
-from trainer.data.stored import Stored
-from trainer.source import Features, Source
+from trainer.data.plan import IndexPlan, Schedule
+from trainer.data.readers import Reader, read_share
 
 # An element of the pipeline holds several steps: a distributed iterator costs 0.1 to 0.2 ms each
 # time it is asked (measured on 2 CPU cores), more than a whole step of a small network.
 BLOCK_BYTES = 8 * 2**20
-CHUNK = 4096
 PARALLEL_CALLS = min(16, os.cpu_count() or 1)
-
-
-class Reader(Protocol):
-    """How a replica's share of a few steps is read.
-
-    Attributes:
-        row_bytes: Bytes of one example as the model sees it.
-    """
-
-    row_bytes: int
-
-    def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
-        """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
-        ...
-
-
-class MemoryReader:
-    """One split in memory.
-
-    Without augmentation the model's input is the same each time: it is made once, if it fits, and
-    reading a batch is then a gather and no more (casting 128 images of MNIST takes longer than an
-    optimizer's update on the network that learns them).
-
-    Args:
-        arrays: Feature name to `[num_examples, ...]`.
-        source: How features become a batch.
-        training: Whether to augment.
-        budget_bytes: The most memory that input made once may take.
-    """
-
-    def __init__(
-        self, arrays: dict[str, np.ndarray], source: Source, training: bool, budget_bytes: int
-    ) -> None:
-        self.source = source
-        self.augment = source.augment if training else None
-        with tf.device("CPU"):
-            self.features = {name: tf.constant(array) for name, array in arrays.items()}
-            self.decoding = None
-            if source.decode is not None:
-                self.decoding = Decoding(self._example, source, training)
-            random = self.augment or (training and self.decoding)
-            self.made = None if random else self._make(budget_bytes)
-        if self.made is not None:
-            self.row_bytes = sum(_row_bytes(t, False) for t in tf.nest.flatten(self.made))
-        elif self.decoding is not None:
-            self.row_bytes = self.decoding.row_bytes
-        else:
-            self.row_bytes = sum(_row_bytes(t, True) for t in self.features.values())
-
-    def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
-        """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
-        if self.made is not None:
-            return tf.nest.map_structure(lambda t: tf.gather(t, share.rows), self.made)
-        draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
-        features = self._gather(share.rows, draws)
-        if self.augment is not None:
-            features = self.augment(features, draws)
-        return self.source.batch(features)
-
-    def _gather(self, rows: Any, draws: Any) -> Features:
-        if self.decoding is not None:
-            return self.decoding(rows, draws)
-        return {name: tf.gather(t, rows) for name, t in self.features.items()}
-
-    def _example(self, row: Any) -> Features:
-        return {name: t[row] for name, t in self.features.items()}
-
-    def _make(self, budget_bytes: int) -> tuple[Any, ...] | None:
-        """All examples as the model sees them, or None where they are too many."""
-        examples = len(next(iter(self.features.values())))
-        parts: list[Any] = []
-        for start in range(0, examples, CHUNK):
-            rows = tf.range(start, min(start + CHUNK, examples), dtype=tf.int64)
-            parts.append(self.source.batch(self._gather(rows, None)))
-            if _bytes(parts[0]) * examples > budget_bytes * min(CHUNK, examples):
-                return None
-        return tf.nest.map_structure(lambda *chunks: tf.concat(chunks, 0), *parts)
-
-
-class DiskReader:
-    """One split on disk: each example is read when its batch is made.
-
-    Args:
-        stored: The split.
-        source: How features become a batch.
-        training: Whether to augment.
-    """
-
-    def __init__(self, stored: Stored, source: Source, training: bool) -> None:
-        self.source = source
-        self.augment = source.augment if training else None
-        self.decoding = Decoding(stored.example, source, training)
-        self.row_bytes = self.decoding.row_bytes
-
-    def read(self, plan: IndexPlan, share: Share) -> tuple[Any, ...]:
-        """The batch `[steps * b, ...]` that a share stands for. Inside `tf.data`."""
-        draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
-        features = self.decoding(share.rows, draws)
-        if self.augment is not None:
-            features = self.augment(features, draws)
-        return self.source.batch(features)
-
-
-def _bytes(batch: Any) -> int:
-    return sum(int(tf.size(t)) * t.dtype.size for t in tf.nest.flatten(batch))
-
-
-def _row_bytes(tensor: tf.Tensor, raw: bool) -> int:
-    """Bytes of one example; what is still uint8 will be float32."""
-    return int(np.prod(tensor.shape[1:])) * (4 if raw else tensor.dtype.size)
 
 
 def distribute(
@@ -207,8 +93,7 @@ def _reading(
     """Turns a place into the batches that lie there."""
 
     def read(step: Any, count: Any, replica: Any) -> tuple[Any, ...]:
-        share = plan.rows(step, count, replica, replicas)
-        batch = reader.read(plan, share)
+        share, batch = read_share(reader, plan, step, count, replica, replicas)
         if single:
             return batch
         batch = tf.nest.map_structure(lambda t: _blocked(t, count, share.size), batch)

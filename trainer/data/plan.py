@@ -14,8 +14,8 @@ class Share:
 
     Attributes:
         data_pass: Passes over the data before this one, int64 scalar.
-        rows: Which examples, int64 `[steps * size]`.
-        size: Examples a step, int64 scalar.
+        rows: Which examples, int64 `[steps * (size + following)]`.
+        size: Examples a step that are its own, int64 scalar.
         weight: What each counts, float32 scalar: less than 1 where other replicas have it too.
     """
 
@@ -68,7 +68,9 @@ class IndexPlan:
 
         return before(last_step) - before(first_step)
 
-    def rows(self, step: Any, count: Any, replica: Any, num_replicas: int) -> Share:
+    def rows(
+        self, step: Any, count: Any, replica: Any, num_replicas: int, following: int = 0
+    ) -> Share:
         """One replica's examples of `count` successive steps of one pass.
 
         A batch of n is cut at `r * n / num_replicas`, rounded down, so that the parts differ by
@@ -81,6 +83,8 @@ class IndexPlan:
             count: Steps; all their batches must be of one size.
             replica: Which replica, int64 scalar.
             num_replicas: Replicas in all.
+            following: Examples to add to each step's, those that come next in its batch; the first
+                comes after the last.
         """
         data_pass, position = step // self.steps_per_pass, step % self.steps_per_pass
         size = tf.minimum(
@@ -89,7 +93,7 @@ class IndexPlan:
         )
         start, stop, weight = cut(size, replica, num_replicas)
         first = (position + tf.range(count)) * self.global_batch_size
-        rows = tf.reshape(first[:, None] + tf.range(start, stop), [-1])
+        rows = tf.reshape(first[:, None] + tf.range(start, stop + following) % size, [-1])
         if self.shuffle:
             rows = _permuted(rows, self.num_examples, self.seed, data_pass)
         return Share(data_pass=data_pass, rows=rows, size=stop - start, weight=weight)

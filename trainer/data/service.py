@@ -14,8 +14,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.data.pipeline import PARALLEL_CALLS, Reader
+from trainer.data.pipeline import PARALLEL_CALLS
 from trainer.data.plan import IndexPlan, cut
+from trainer.data.readers import Reader, read_share
 from trainer.errors import BadInput
 
 log = logging.getLogger("trainer")
@@ -67,7 +68,7 @@ def distribute_service(
 
     def whole(step: Any) -> tuple[Any, ...]:
         one = tf.constant(1, tf.int64)
-        return reader.read(plan, plan.rows(step, one, one - 1, 1))
+        return read_share(reader, plan, step, one, one - 1, 1)[1]
 
     def part(batch: Any, replica: Any) -> tuple[Any, ...]:
         size = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]

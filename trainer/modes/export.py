@@ -17,7 +17,9 @@ import tensorflow as tf
 
 from trainer import errors, runtime
 from trainer.config import Config
-from trainer.data.load import load_for_evaluation
+from trainer.data.load import load_for_evaluation, num_examples
+from trainer.data.plan import IndexPlan
+from trainer.data.readers import open_reader, read_share
 from trainer.modes import reloaded
 from trainer.restored import Restored, restore
 from trainer.workdir import write_json
@@ -145,8 +147,13 @@ def _examples(config: Config, restored: Restored) -> tuple[str, Any]:
     split = config.data.train_split if split == "none" else split
     data = load_for_evaluation(config.data, restored.source, split, restored.info)
     assert data.validation is not None
-    first = {name: tf.constant(a[:NUM_EXAMPLES]) for name, a in data.validation.items()}
-    return split, tf.nest.map_structure(np.asarray, restored.source.batch(first)[0])
+    examples = num_examples(data.validation)
+    size = min(examples, NUM_EXAMPLES)
+    plan = IndexPlan(num_examples=examples, global_batch_size=size, shuffle=False)
+    reader = open_reader(data.validation, restored.source, False, budget_bytes=0)
+    step, one = tf.constant(0, tf.int64), tf.constant(1, tf.int64)
+    _, batch = read_share(reader, plan, step, one, step, 1)
+    return split, tf.nest.map_structure(np.asarray, batch[0])
 
 
 def _made(model: keras.Model, made: Path, x: Any, precision: str) -> tuple[float, list[str]]:
