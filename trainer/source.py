@@ -41,6 +41,8 @@ class Source:
             naming its row.
         augment: Features and numbers uniform in [0, 1), float32 `[b, num_draws]`, to features; in
             training only. The numbers are a pure function of (seed, pass over the data, example).
+        augment_evaluation: Whether evaluation augments as well, each time with the same numbers:
+            for a generator's latents.
         num_draws: Random numbers that `augment` wants for an example.
     """
 
@@ -50,4 +52,5 @@ class Source:
     make: Callable[[str], dict[str, Any]] | None = None
     check: Callable[[dict[str, Any], str, DataInfo], None] | None = None
     augment: Callable[[Features, Any], Features] | None = None
+    augment_evaluation: bool = False
     num_draws: int = 0

@@ -29,7 +29,7 @@ class MemoryReader:
     Args:
         arrays: Feature name to `[num_examples, ...]`.
         source: How features become a batch.
-        training: Whether to augment.
+        training: Whether to augment; in evaluation only where the source says so.
         budget_bytes: The most memory that input made once may take.
     """
 
@@ -37,7 +37,8 @@ class MemoryReader:
         self, arrays: dict[str, np.ndarray], source: Source, training: bool, budget_bytes: int
     ) -> None:
         self.source = source
-        self.augment = source.augment if training else None
+        self.training = training
+        self.augment = source.augment if training or source.augment_evaluation else None
         with tf.device("CPU"):
             self.features = {name: tf.constant(array) for name, array in arrays.items()}
             self.made = None if self.augment else self._make(budget_bytes)
@@ -50,7 +51,9 @@ class MemoryReader:
             return tf.nest.map_structure(lambda t: tf.gather(t, share.rows), self.made)
         features = {name: tf.gather(t, share.rows) for name, t in self.features.items()}
         if self.augment is not None:
-            draws = plan.draws(share.data_pass, share.rows, self.source.num_draws)
+            # an evaluation has the numbers of a pass that comes in no training
+            data_pass = share.data_pass if self.training else tf.constant(-1, tf.int64)
+            draws = plan.draws(data_pass, share.rows, self.source.num_draws)
             features = self.augment(features, draws)
         return self.source.batch(features)
 
