@@ -69,13 +69,13 @@ class Adversaries(keras.Model):
         for name, tape in (("generator", generating), ("discriminator", discriminating)):
             variables = getattr(self, name).trainable_variables
             self.optimizers[name].apply(tape.gradient(means[name], variables), variables)
-        return self._tracked(losses)
+        return self._means(losses)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step of `fit`'s evaluation."""
-        return self._tracked(adversarial_losses(*self(data, training=False)[1:]))
+        return self._means(adversarial_losses(*self(data, training=False)[1:]))
 
-    def _tracked(self, losses: Losses) -> dict[str, tf.Tensor]:
+    def _means(self, losses: Losses) -> dict[str, tf.Tensor]:
         for name, loss in losses.items():
             self.trackers[name].update_state(loss)
         return self.get_metrics_result()

@@ -86,8 +86,9 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         write_flags(workdir, config)
         meters, history = Meters(), keras.callbacks.History()
         record = _record(workdir, parts, checkpoints, meters)
-        showing = Showing(config, parts.task, parts.state, workdir)
         chosen = _chosen(config, parts, meters, workdir, callbacks)
+        averages = next((c for c in chosen if isinstance(c, EvaluateAverages)), None)
+        showing = Showing(config, parts.task, parts.state, workdir, averages)
         own = [showing, *callbacks, *chosen, record, history]
         saving = Saving(
             checkpoints, parts.state, own, config.checkpoint, parts.schedule.steps_per_epoch,
@@ -106,7 +107,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         finally:
             saving.release()
             for callback in own:
-                if isinstance(callback, (Summaries, Progress)):
+                if isinstance(callback, (Summaries, Progress, Showing)):
                     callback.close()
         record.write("done")
         return Result(
