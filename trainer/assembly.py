@@ -105,7 +105,7 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
     data = load(config.data, source, config.run.task)
     plan = _plan(config, data)
     schedule = _schedule(config, plan)
-    # TFDS draws from Python's generator when it prepares a dataset; Keras draws weights' seeds there
+    # TFDS draws from Python's generator as it prepares a dataset; Keras's initializers do next
     keras.utils.set_random_seed(config.run.seed)
     with strategy.scope():
         model = task.model(data.info)

@@ -78,8 +78,9 @@ def test_it_is_what_fit_does(run, agree, replicas):
 def test_it_is_what_fit_does_with_convolutions(run, agree, images, replicas):
     flags = images | dict(keras_semantics=True, dropout=0.3, validation_split="none")
     tape, fit = (run("trained", replicas, loop=loop, **flags) for loop in ("tape", "fit"))
-    # on one replica fit's graph writes BatchNormalization's gradient another way (test_fit.py)
-    agree(tape, fit, 1e-5 if replicas == 1 else 0.0, alike=False)
+    # fit's graph writes the gradients of BatchNormalization another way (see test_fit.py): on one
+    # replica, and here on two, where the farthest variable is 5e-7 of its size away
+    agree(tape, fit, 1e-5, alike=False)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from trainer.callbacks.record import Record
 from trainer.callbacks.saving import Saving
 from trainer.callbacks.showing import Showing
 from trainer.callbacks.tensorboard import Summaries
-from trainer.checkpoint import Checkpoints
+from trainer.checkpoint import Checkpoints, larger_is_better
 from trainer.config import Checkpoint, Config
 from trainer.meters import Meters
 from trainer.workdir import empty, opened, write_flags
@@ -135,9 +135,13 @@ def _chosen(
     c = config.callbacks
     chosen: list[keras.callbacks.Callback] = []
     if c.early_stopping_patience:
+        mode, shown = "auto", parts.task.shown_numbers
+        if c.early_stopping_metric in shown:  # Keras knows the direction of metrics alone
+            mode = "max" if larger_is_better(c.early_stopping_metric) else "min"
         chosen.append(
             keras.callbacks.EarlyStopping(
                 monitor=c.early_stopping_metric,
+                mode=mode,
                 patience=c.early_stopping_patience,
                 restore_best_weights=c.restore_best_weights,
             )

@@ -70,15 +70,17 @@ class Task(task.Task):
 
         o = self.options
         (shape,) = info.shapes.values()
-        common = {"latents": o.latents, "dropout": o.dropout}
         if o.model == "dense":
-            return gan.dense(shape, width=o.width or 128, bounded=not self._ring, **common)
+            width = o.width or 128
+            return gan.dense(
+                shape, latents=o.latents, width=width, dropout=o.dropout, bounded=not self._ring
+            )
         if len(shape) != 3 or shape[0] % 4 or shape[1] % 4:
             raise BadInput(
                 f"--model=dcgan: an example of --dataset={o.dataset} has the shape {shape}, and "
                 "it makes images whose height and width are divisible by 4; use --model=dense."
             )
-        return gan.dcgan(shape, width=o.width or 32, **common)
+        return gan.dcgan(shape, latents=o.latents, width=o.width or 32, dropout=o.dropout)
 
     def objectives(self, model: keras.Model) -> dict[str, list[keras.Variable]]:
         """Each network by its own loss; the generator's tape sees through the discriminator."""
