@@ -365,8 +365,8 @@ def shown(replicas: int, folder: Path, full: bool) -> dict[str, Any]:
         if cut:
             callbacks = [Interrupt("on_train_batch_end", cut)]
             with contextlib.suppress(Preempted):
-                _train(replicas, loop, place, callbacks, **own, **flags)
-        run = _train(replicas, loop, place, [], **own, **flags)
+                _train(replicas, loop, place, callbacks, **own | flags)
+        run = _train(replicas, loop, place, [], **own | flags)
         workdir = place / f"{loop}-run"
         told[name] = {
             "run": run,
