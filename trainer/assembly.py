@@ -128,6 +128,8 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
     data = load(config.data, source, config.run.task)
     plan = _plan(config, data)
     schedule = _schedule(config, plan)
+    # TFDS draws from Python's generator as it prepares a dataset; Keras's initializers do next
+    keras.utils.set_random_seed(config.run.seed)
     with strategy.scope():
         model = task.model(data.info)
         if config.step.remat:
@@ -136,14 +138,17 @@ def assemble(config: Config, strategy: tf.distribute.Strategy) -> Parts:
             synchronize_batch_norm(model)
         objectives = task.objectives(model)
         _refuse_no_match(config, objectives)
+        rates = dict.fromkeys(objectives, config.optimizer.learning_rate) | task.learning_rates()
         optimizers = {
-            name: make_optimizer(config.optimizer, schedule.train_steps) for name in objectives
+            name: make_optimizer(
+                dataclasses.replace(config.optimizer, learning_rate=rate), schedule.train_steps
+            )
+            for name, rate in rates.items()
         }
         half = config.step.precision == "mixed_float16"
         scale = config.step.initial_loss_scale if half else 1.0
         state = make_state(model, optimizers, objectives, scale)
-        rate = config.optimizer.learning_rate
-        state.flags = {"learning_rate": rate, "precision": config.step.precision}
+        state.flags = {"learning_rates": rates, "precision": config.step.precision}
         measures = Measures(task.metrics(), list(objectives))
     _say(config, plan, schedule, state, replicas)
     return Parts(

@@ -30,7 +30,9 @@ from trainer.state import TrainState
 
 log = logging.getLogger("trainer")
 
-LARGER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "iou", "r2", "bleu")
+LARGER_IS_BETTER = (
+    "acc", "auc", "precision", "recall", "f1", "iou", "r2", "bleu", "covered", "quality",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Saved:
     def step(self) -> int:
         """Global batches consumed when it was saved."""
         return int(self.manifest["step"])
+
+
+def larger_is_better(metric: str) -> bool:
+    """What a metric's name says of it."""
+    return any(part in metric for part in LARGER_IS_BETTER)
 
 
 class Checkpoints:
@@ -198,7 +205,7 @@ class Checkpoints:
         """Whether the best metric is the largest."""
         if self.config.best_mode != "auto":
             return self.config.best_mode == "max"
-        return any(part in self.config.best_metric for part in LARGER_IS_BETTER)
+        return larger_is_better(self.config.best_metric)
 
     def _prune(self) -> None:
         """Deletes interrupted saves, and all but the newest `keep_last` and best `keep_best`."""

@@ -29,7 +29,8 @@ def train(
     if state.stopped or state.epoch >= parts.epochs:
         hooks = keras.callbacks.CallbackList(callbacks, model=state.model, epochs=parts.epochs)
         hooks.on_train_begin()
-        state.model.optimizer.finalize_variable_values(state.model.trainable_variables)
+        for name, variables in parts.task.objectives(state.model).items():
+            state.optimizers[name].finalize_variable_values(variables)
         hooks.on_train_end({})
         return {}
     history = state.model.fit(
@@ -50,8 +51,17 @@ def compile_model(parts: Parts) -> None:
     """Compiles the model with the run's loss, metrics and optimizer.
 
     The tape loop does without, but callbacks look at `model.optimizer`, and a saved model keeps
-    what it was trained with.
+    what it was trained with. Keras has no compiled form for several losses with optimizers of their
+    own: a model with a `train_step` for them gets all optimizers, by objective.
     """
+    if len(parts.state.optimizers) > 1 and _has_own_step(parts):
+        with parts.strategy.scope():
+            parts.state.model.compile(
+                parts.state.optimizers,
+                steps_per_execution=steps_per_execution(parts),
+                jit_compile=parts.config.step.jit_compile == "true",
+            )
+        return
     reductions = {"elements": "sum_over_batch_size", "weighted_mean": "mean_with_sample_weight"}
     with parts.strategy.scope():
         loss = None
@@ -71,6 +81,10 @@ def compile_model(parts: Parts) -> None:
         if parts.config.run.loop == "tape" and parts.measures.metrics:
             # fit does so at its first batch: callbacks ask them whether larger is better
             parts.state.model._compile_metrics.build(None, 0)
+
+
+def _has_own_step(parts: Parts) -> bool:
+    return type(parts.state.model).train_step is not keras.Model.train_step
 
 
 def steps_per_execution(parts: Parts) -> int:
@@ -130,6 +144,8 @@ def refuse_what_fit_cannot(parts: Parts) -> None:
             f"{parts.config.run.workdir} stands: Keras's loss scale is in no checkpoint; use "
             "--loop=tape, or --overwrite to begin anew."
         )
+    if len(state.optimizers) > 1:
+        _refuse_of_several_objectives(parts)
     if schedule.train_steps % schedule.steps_per_epoch:
         raise BadInput(
             f"--train_steps={schedule.train_steps} is no multiple of the "
@@ -141,3 +157,23 @@ def refuse_what_fit_cannot(parts: Parts) -> None:
             f"--loop=fit goes on at the start of an epoch only, and --workdir="
             f"{parts.config.run.workdir} stands at step {state.step}, within one; use --loop=tape."
         )
+
+
+def _refuse_of_several_objectives(parts: Parts) -> None:
+    config = parts.config
+    for wrong, why in (
+        (not _has_own_step(parts), "its model has no train_step for them, as Keras wants it"),
+        (
+            config.step.precision == "mixed_float16",
+            f"--precision={config.step.precision} scales the loss of Keras's one optimizer alone",
+        ),
+        (
+            config.optimizer.ema_momentum,
+            f"--ema_momentum={config.optimizer.ema_momentum} ends with Keras's one optimizer alone",
+        ),
+    ):
+        if wrong:
+            raise BadInput(
+                f"--loop=fit: --task={config.run.task} has several objectives, and {why}; "
+                "use --loop=tape."
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import keras
 
@@ -21,10 +22,11 @@ def begin(config: Config, parts: Parts, checkpoints: Checkpoints) -> None:
     Raises:
         BadInput: What lies in `--workdir` or `--init_from` does not fit.
     """
+    flags = parts.state.flags
     saved = None if config.run.overwrite else checkpoints.restore()
     if saved is not None:
         _refuse_other_epochs(config, parts)
-        _heed_changed_flags(config, parts)
+        _heed_changed_flags(config, parts, flags)
         log.info("Goes on from step %d: %s.", parts.state.step, saved.folder)
     elif config.checkpoint.init_from:
         warm_start(parts.state, config.checkpoint.init_from)
@@ -48,18 +50,18 @@ def _refuse_other_epochs(config: Config, parts: Parts) -> None:
         )
 
 
-def _heed_changed_flags(config: Config, parts: Parts) -> None:
-    """A checkpoint's own rate and loss scale hold, unless their flags were changed since."""
-    state = parts.state
-    rate, precision = config.optimizer.learning_rate, config.step.precision
-    if state.flags.get("learning_rate") != rate:
-        for optimizer in state.optimizers.values():
-            if isinstance(optimizer._learning_rate, keras.Variable):
-                optimizer.learning_rate = rate
-                log.info("--learning_rate=%s, where the run had another before.", rate)
-    if state.flags.get("precision") != precision:
-        half = precision == "mixed_float16"
+def _heed_changed_flags(config: Config, parts: Parts, flags: dict[str, Any]) -> None:
+    """A checkpoint's own rates and loss scale hold, unless their flags were changed since."""
+    state, before = parts.state, parts.state.flags
+    for name, rate in flags["learning_rates"].items():
+        optimizer = state.optimizers[name]
+        changed = before["learning_rates"][name] != rate
+        if changed and isinstance(optimizer._learning_rate, keras.Variable):
+            optimizer.learning_rate = rate
+            log.info("The learning rate of %s is %s, where the run had another.", name, rate)
+    if before["precision"] != flags["precision"]:
+        half = flags["precision"] == "mixed_float16"
         state.loss_scale = config.step.initial_loss_scale if half else 1.0
         state.good_steps = 0
-        log.info("--precision=%s, where the run had another before.", precision)
-    state.flags = {"learning_rate": rate, "precision": precision}
+        log.info("--precision=%s, where the run had another before.", flags["precision"])
+    state.flags = flags

@@ -55,6 +55,8 @@ class Source:
             `decode`, images come decoded and must be of one size.
         augment: Features and numbers uniform in [0, 1), float32 `[b, num_draws]`, to features; in
             training only. The numbers are a pure function of (seed, pass over the data, example).
+        augment_evaluation: Whether evaluation augments as well, each time with the same numbers:
+            for a generator's latents.
         mix: A batch, the batch of the examples that follow each of its own, and the numbers of its
             own, to a batch; in training only, after `batch`. An example's follower is the next one
             of the same global batch, the last one's the first: the same on any number of replicas.
@@ -70,6 +72,7 @@ class Source:
     check: Callable[[dict[str, Any], str, DataInfo], None] | None = None
     decode: Callable[[Features, bool, Any], Features] | None = None
     augment: Callable[[Features, Any], Features] | None = None
+    augment_evaluation: bool = False
     mix: Callable[[tuple[Any, ...], tuple[Any, ...], Any], tuple[Any, ...]] | None = None
     num_draws: int = 0
     files: tuple[str, ...] = ()

@@ -26,7 +26,8 @@ class TrainState:
         epoch: Epochs ended, their evaluation and callbacks included.
         stopped: Whether a callback has ended the training.
         shortened: Whether the last epoch ended before it was full, because the run did.
-        flags: `--learning_rate` and `--precision` of the last start, to notice a change.
+        flags: Peak learning rates, by objective, and `--precision` of the last start, to notice a
+            change.
         loss_scale: Under float16, else 1.
         good_steps: Finite steps since the loss scale last changed.
         skipped: Steps of the run that were not finite.

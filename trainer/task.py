@@ -95,6 +95,10 @@ class Task:
         """The variables that each loss trains, each with an optimizer of its own."""
         return {"loss": model.trainable_variables}
 
+    def learning_rates(self) -> dict[str, float]:
+        """Peak rates of the objectives that have another than `--learning_rate`."""
+        return {}
+
     def show(self, model: keras.Model, seed: int) -> Shown:
         """What is to be seen of the model after an epoch: samples, learned numbers.
 

@@ -341,6 +341,42 @@ def recorded(replicas: int, folder: Path, full: bool) -> dict[str, Any]:
     return told
 
 
+def shown(replicas: int, folder: Path, full: bool) -> dict[str, Any]:
+    """What a task shows, in both loops; in the tape loop also cut off within an epoch, and again.
+
+    Under `averaged` the task is shown averaged weights, without an evaluation too.
+    """
+    told: dict[str, Any] = {}
+    own = {"task": "tests.made_gan", "tensorboard": True, "log_every_steps": 2}
+    own |= {"best_metric": "modes_covered", "learning_rate": 0.01}
+    averaged = {"ema_momentum": 0.9, "validation_split": "none"}
+    stopped = {"early_stopping_patience": 1, "early_stopping_metric": "modes_covered"}
+    stopped |= {"learning_rate": 0.0}
+    for name, loop, cut, flags in (
+        ("tape", "tape", 0, {}),
+        ("fit", "fit", 0, {}),
+        ("cut", "tape", 8, {}),
+        ("again", "tape", 0, {}),
+        ("other rate", "tape", 0, {"discriminator_learning_rate": 0.02, "epochs": 4}),
+        ("averaged", "tape", 0, averaged),
+        ("stopped", "tape", 0, stopped),
+    ):
+        place = folder / ("cut" if name in ("again", "other rate") else name)
+        if cut:
+            callbacks = [Interrupt("on_train_batch_end", cut)]
+            with contextlib.suppress(Preempted):
+                _train(replicas, loop, place, callbacks, **own | flags)
+        run = _train(replicas, loop, place, [], **own | flags)
+        workdir = place / f"{loop}-run"
+        told[name] = {
+            "run": run,
+            "record": json.loads((workdir / "run.json").read_text()),
+            "pictures": {p.name: p.read_bytes() for p in sorted(workdir.glob("samples/*"))},
+            "events": {d: events(workdir / "tensorboard" / d) for d in ("train", "samples")},
+        }
+    return told
+
+
 def stopped_within_an_epoch(replicas: int, folder: Path, full: bool) -> dict[str, Any]:
     """A loss that is infinite from one row on, or a user's callback, ends the training."""
     told: dict[str, Any] = {}
@@ -372,11 +408,17 @@ def _train(
     result = trainer.train(trainer.configure(**{**COMMON, **own, **flags}), callbacks)
     return {
         "final": result.final,
+        "best": result.best,
+        "text": result.text,
         "history": result.history,
         "step": result.step,
         "weights": [np.array(w) for w in result.model.get_weights()],
         "stop_training": result.model.stop_training,
         "learning_rate": float(result.model.optimizer.learning_rate.numpy()),
+        "learning_rates": [
+            float(optimizer.learning_rate.numpy())
+            for optimizer in getattr(result.model, "optimizers", {}).values()
+        ],
     }
 
 

@@ -17,6 +17,7 @@ SCENARIOS = [
     "interrupted",
     "averaged_best",
     "recorded",
+    "shown",
 ]
 
 

@@ -84,6 +84,11 @@ def stepped(replicas: int, **flags: Any) -> dict[str, Any]:
     return {"states": states, "halted": halted}
 
 
+def refused_by_fit(replicas: int, **flags: Any) -> None:
+    """What `fit` says before it begins."""
+    fit.refuse_what_fit_cannot(_parts(replicas, flags | {"loop": "fit"}))
+
+
 def dropped(replicas: int, **flags: Any) -> list[np.ndarray]:
     """What each replica's dropout makes of ones, twice: `[2, 64]`."""
     parts = _parts(replicas, flags)

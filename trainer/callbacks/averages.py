@@ -27,7 +27,11 @@ class EvaluateAverages(keras.callbacks.Callback):
         self._raw: list[tuple[tf.Variable, tf.Tensor]] = []
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Averages in, once an epoch however often is evaluated."""
+        """Averages in."""
+        self.lend()
+
+    def lend(self) -> None:
+        """Averages in, once an epoch however often is asked for them."""
         if self._raw:
             return
         for optimizer in self.optimizers:

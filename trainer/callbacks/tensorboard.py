@@ -38,6 +38,7 @@ class Summaries(keras.callbacks.Callback):
         self.profile = profile_range(config) if config.callbacks.profile_steps else None
         self.profiling = False
         self.written_step = -1
+        self.latest: dict[str, float] = {}
         self.writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -62,17 +63,19 @@ class Summaries(keras.callbacks.Callback):
         """Scalars of training, now and then."""
         if self.profile and self.profiling and self.state.step >= self.profile[1]:
             self._stop_profiler()
+        self.latest = dict(logs or {})
         if self.state.step - self.written_step >= self.config.callbacks.log_every_steps:
-            self._write_training(logs or {})
+            self._write_training(self.latest)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Scalars of both splits."""
         logs = logs or {}
         if self.state.step > self.written_step:
-            self._write_training({k: v for k, v in logs.items() if not k.startswith("val_")})
+            self._write_training(self.latest)
         validation = {k.removeprefix("val_"): v for k, v in logs.items() if k.startswith("val_")}
         self._write("validation", {f"epoch/{k}": v for k, v in validation.items()})
-        self._write("train", {f"epoch/{k}": logs[k] for k in validation if k in logs})
+        training = {k: v for k, v in logs.items() if not k.startswith("val_")}
+        self._write("train", {f"epoch/{k}": v for k, v in training.items()})
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Closes the files."""

@@ -116,7 +116,8 @@ class IndexPlan:
         if not number:
             return tf.zeros([tf.size(rows), 0])
         for i in range(number):
-            hashed = _permuted(rows, 2**31, self.seed, (data_pass + 1) * 64 + i)
+            key = (data_pass + 1) * 64 + i % 64 + (i // 64) * 2**40  # one that no other pass has
+            hashed = _permuted(rows, 2**31, self.seed, key)
             columns.append(tf.cast(hashed // 128, tf.float32) / 2.0**24)
         return tf.stack(columns, axis=1)
 

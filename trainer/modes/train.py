@@ -18,7 +18,7 @@ from trainer.callbacks.record import Record
 from trainer.callbacks.saving import Saving
 from trainer.callbacks.showing import Showing
 from trainer.callbacks.tensorboard import Summaries
-from trainer.checkpoint import Checkpoints
+from trainer.checkpoint import Checkpoints, larger_is_better
 from trainer.config import Checkpoint, Config
 from trainer.faults import refuse_fault
 from trainer.meters import Meters
@@ -88,8 +88,9 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         write_flags(workdir, config)
         meters, history = Meters(), keras.callbacks.History()
         record = _record(workdir, parts, checkpoints, meters)
-        showing = Showing(config, parts.task, parts.state, workdir)
         chosen = _chosen(config, parts, meters, workdir, callbacks)
+        averages = next((c for c in chosen if isinstance(c, EvaluateAverages)), None)
+        showing = Showing(config, parts.task, parts.state, workdir, averages)
         own = [showing, *callbacks, *chosen, record, history]
         saving = Saving(
             checkpoints, parts.state, own, config.checkpoint, parts.schedule.steps_per_epoch,
@@ -109,7 +110,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         finally:
             saving.release()
             for callback in own:
-                if isinstance(callback, (Summaries, Progress)):
+                if isinstance(callback, (Summaries, Progress, Showing)):
                     callback.close()
         record.write("done")
         return Result(
@@ -137,9 +138,13 @@ def _chosen(
     c = config.callbacks
     chosen: list[keras.callbacks.Callback] = []
     if c.early_stopping_patience:
+        mode, shown = "auto", parts.task.shown_numbers
+        if c.early_stopping_metric in shown:  # Keras knows the direction of metrics alone
+            mode = "max" if larger_is_better(c.early_stopping_metric) else "min"
         chosen.append(
             keras.callbacks.EarlyStopping(
                 monitor=c.early_stopping_metric,
+                mode=mode,
                 patience=c.early_stopping_patience,
                 restore_best_weights=c.restore_best_weights,
             )
