@@ -37,6 +37,8 @@ class Source:
             `sample_weight` float32 `[b]` (or `[b, t]` for losses of that shape).
         dataset: A TFDS name; empty where `make` gives the examples.
         make: `make(split)` returns the examples of a split as arrays `[num_examples, ...]`.
+        arrange: `arrange(arrays, split)` turns what was read of `dataset` into examples, for those
+            that are not one a row: documents into blocks of text.
         check: `check(arrays, split, info)` raises `BadInput` where an example cannot be right,
             naming its row.
         augment: Features and numbers uniform in [0, 1), float32 `[b, num_draws]`, to features; in
@@ -48,6 +50,7 @@ class Source:
     batch: Callable[[Features], tuple[Any, ...]]
     dataset: str = ""
     make: Callable[[str], dict[str, Any]] | None = None
+    arrange: Callable[[dict[str, Any], str], dict[str, Any]] | None = None
     check: Callable[[dict[str, Any], str, DataInfo], None] | None = None
     augment: Callable[[Features, Any], Features] | None = None
     num_draws: int = 0

@@ -65,7 +65,8 @@ def _read(
 ) -> dict[str, np.ndarray]:
     if builder is not None:
         budget = int(config.memory_budget_gib * 2**30)
-        return reading.load_split(builder, split, source.features, budget, flag)
+        read = reading.load_split(builder, split, source.features, budget, flag)
+        return source.arrange(read, split) if source.arrange else read
     assert source.make is not None, "a source has a dataset or makes its examples"
     made = {name: np.asarray(array) for name, array in source.make(split).items()}
     if not len(made[source.features[0]]):
