@@ -72,15 +72,22 @@ def _visible(tokens: keras.KerasTensor) -> keras.KerasTensor:
 def _block(
     block_size: int, heads: int, width: int, dropout: float, layers: int, name: str
 ) -> keras.Model:
-    """Attention and a two-layer network, each added to what came in; a model of its own: what
-    `--remat` recomputes."""
+    """Attention and a two-layer network, each added to what came in.
+
+    A model of its own: what `--remat` recomputes.
+    """
     inputs = x = keras.Input((block_size, width), name="inputs")
     visible = keras.Input((block_size, block_size), dtype="bool", name="visible")
     y = keras.layers.LayerNormalization(epsilon=EPSILON, center=False, name="attention_norm")(x)
-    y = keras.layers.MultiHeadAttention(
+    attention = keras.layers.MultiHeadAttention(
         heads, width // heads, dropout=dropout, use_bias=False,
         kernel_initializer=_normal(), name="attention",
-    )(y, y, attention_mask=visible)  # fmt: skip
+    )  # fmt: skip
+    y = attention(y, y, attention_mask=visible)
+    # Each of the 2 * layers additions makes the sum wider: GPT-2 begins with them smaller. For the
+    # attention's Keras has no argument.
+    smaller = 1 / math.sqrt(2 * layers)
+    attention.output_dense.kernel.assign(attention.output_dense.kernel * smaller)
     if dropout:
         y = keras.layers.Dropout(dropout, name="attention_dropout")(y)
     x = keras.layers.Add(name="attended")([x, y])
@@ -88,9 +95,8 @@ def _block(
     y = keras.layers.Dense(
         4 * width, "gelu", use_bias=False, kernel_initializer=_normal(), name="hidden"
     )(y)
-    # each of the 2 * layers additions makes the sum wider: GPT-2 begins with them smaller
     y = keras.layers.Dense(
-        width, use_bias=False, kernel_initializer=_normal(1 / math.sqrt(2 * layers)), name="output"
+        width, use_bias=False, kernel_initializer=_normal(smaller), name="output"
     )(y)
     if dropout:
         y = keras.layers.Dropout(dropout, name="output_dropout")(y)
