@@ -28,7 +28,8 @@ def test_the_separator_is_token_0(tokens: str) -> None:
 
 
 def test_characters_are_those_of_the_text() -> None:
-    assert len(Vocabulary("characters", "aböa".encode(), "here")) == 4
+    """With the separator, and the newline that a sample begins with."""
+    assert len(Vocabulary("characters", "aböa".encode(), "here")) == 5
     assert len(Vocabulary("bytes", b"ab", "here")) == 256
 
 

@@ -18,6 +18,7 @@ from trainer.errors import BadInput
 from trainer.source import DataInfo, Source
 from trainer.tasks.language_model import NO_TARGET, Options, Task
 
+FIRST = 2  # token of the first character in use: before it the separator and the newline
 INFO = DataInfo(name="", shapes={}, num_classes={})
 
 
@@ -51,10 +52,9 @@ def test_evaluation_predicts_each_token_but_the_first_once(
         assert np.all(counted.any(axis=1))
         assert np.array_equal(x.numpy()[counted] + 1, y.numpy()[counted])  # what follows it
         found.append(y.numpy()[counted])
-    # token 0 parts documents, so the text's first character is token 1
     cut = int(0.9 * length)
-    assert found[0].tolist() == list(range(2, cut + 1))
-    assert found[1].tolist() == list(range(cut + 2, length + 1))
+    assert found[0].tolist() == list(range(FIRST + 1, FIRST + cut))
+    assert found[1].tolist() == list(range(FIRST + cut + 1, FIRST + length))
 
 
 @pytest.mark.parametrize("length", [100, 101, 107])
@@ -71,9 +71,9 @@ def test_a_block_begins_anywhere_in_training(tmp_path: Path, length: int) -> Non
         x, y = (t.numpy() for t in source.batch(moved))
         assert np.all(y[:-1] != NO_TARGET)
         assert np.array_equal((x + 1)[y != NO_TARGET], y[y != NO_TARGET])
-        offset = x[:, 0] - 1 - size * np.arange(len(x))
+        offset = x[:, 0] - FIRST - size * np.arange(len(x))
         assert np.all((offset >= 0) & (offset < size))
-        begins |= set(x[:, 0] - 1)
+        begins |= set(x[:, 0] - FIRST)
     last = int(0.9 * length) - size - 1  # where the last whole block begins
     assert begins >= set(range(last + 1))
 

@@ -7,6 +7,7 @@ import numpy as np
 from trainer.errors import BadInput
 
 SEPARATOR = b"\0"  # between documents: token 0, in every vocabulary
+NEWLINE = b"\n"  # with which a sample begins: in every vocabulary too
 
 
 class Vocabulary:
@@ -24,7 +25,8 @@ class Vocabulary:
     def __init__(self, tokens: str, text: bytes, where: str) -> None:
         self.tokens = tokens
         own = np.arange(256) if tokens == "bytes" else np.unique(self._units(text, where))
-        self.units = np.union1d(own, [0]).astype(np.uint32)
+        always = list(SEPARATOR + NEWLINE)
+        self.units = np.union1d(own, always).astype(np.uint32)
 
     def __len__(self) -> int:
         return len(self.units)

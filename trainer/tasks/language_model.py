@@ -217,9 +217,9 @@ class Task(task.Task):
         Raises:
             BadInput: The prompt has a character that the model does not know.
         """
-        from trainer.models.vocabulary import SEPARATOR
+        from trainer.models.vocabulary import NEWLINE, SEPARATOR
 
         assert self.vocabulary is not None
         prompt = self.options.prompt.encode()
-        start = SEPARATOR + prompt if self.options.dataset else prompt or b"\n"
+        start = SEPARATOR + prompt if self.options.dataset else prompt or NEWLINE
         return self.vocabulary.encode(start, f"--prompt={self.options.prompt}")
