@@ -43,14 +43,21 @@ def _recomputed(block: keras.Layer) -> Any:
         variables = block.variables
         kept = [v for v in variables if not v.trainable]
 
-        def pure(inputs: Any, *values: tf.Tensor) -> tuple[Any, ...]:
+        # recompute_grad reckons with all that it is given, so a mask of bools is not given
+        given = tf.nest.flatten(inputs)
+        floats = [tensor for tensor in given if tensor.dtype.is_floating]
+
+        def pure(floats: list[tf.Tensor], *values: tf.Tensor) -> tuple[Any, ...]:
+            rest = iter(floats)
+            own = [next(rest) if tensor.dtype.is_floating else tensor for tensor in given]
             mapping = list(zip(variables, values, strict=True))
             with keras.StatelessScope(state_mapping=mapping) as scope:
-                outputs = original(inputs, training=True, mask=mask)
+                own = tf.nest.pack_sequence_as(inputs, own)
+                outputs = original(own, training=True, mask=mask)
                 return outputs, *[scope.get_current_value(v) for v in kept]
 
         values = [tf.convert_to_tensor(v.value) for v in variables]
-        outputs, *states = tf.recompute_grad(pure)(inputs, *values)
+        outputs, *states = tf.recompute_grad(pure)(floats, *values)
         for variable, state in zip(kept, states, strict=True):
             variable.assign(state)
         return outputs

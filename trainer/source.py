@@ -45,6 +45,8 @@ class Source:
             examples.
         make: `make(split)` returns the examples of a split as arrays `[num_examples, ...]`; slices
             (`train[:90%]`) are taken of what it returns for `train`.
+        arrange: `arrange(arrays, split)` turns what was read of `dataset` into examples, for those
+            that are not one a row: documents into blocks of text. It needs them in memory.
         check: `check(arrays, split, info)` raises `BadInput` where an example cannot be right,
             naming its row. Of a split that stays on disk it gets the first rows alone; labels and
             floats of the others are checked as they are read.
@@ -69,6 +71,7 @@ class Source:
     batch: Callable[[Features], tuple[Any, ...]]
     dataset: str = ""
     make: Callable[[str], dict[str, Any]] | None = None
+    arrange: Callable[[dict[str, Any], str], dict[str, Any]] | None = None
     check: Callable[[dict[str, Any], str, DataInfo], None] | None = None
     decode: Callable[[Features, bool, Any], Features] | None = None
     augment: Callable[[Features, Any], Features] | None = None

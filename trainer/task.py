@@ -6,6 +6,8 @@ TensorFlow and Keras are imported where they are used: a task's file is read for
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 from typing import TYPE_CHECKING, Any
 
 from trainer.errors import BadInput
@@ -99,6 +101,10 @@ class Task:
         """Peak rates of the objectives that have another than `--learning_rate`."""
         return {}
 
+    def items(self) -> tuple[str, int]:
+        """What speed is told in besides examples: a plural, and how many an example has."""
+        return "examples", 1
+
     def show(self, model: keras.Model, seed: int) -> Shown:
         """What is to be seen of the model after an epoch: samples, learned numbers.
 
@@ -154,10 +160,12 @@ class Task:
 
         x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
         prediction = model(x, training=training)
-        # A mask that layers computed (Embedding(mask_zero=True)) travels on the tensor, and fit
-        # heeds it: so must we. Keras has no public name for it.
-        mask = getattr(prediction, "_keras_mask", None)
         values = self.loss().call(_float32(y), _float32(prediction))
+        # A mask that layers computed (Embedding(mask_zero=True)) or a loss (ignore_class) travels
+        # on the tensor, and fit heeds it: so must we. Keras has no public name for it.
+        masks = [getattr(tensor, "_keras_mask", None) for tensor in (prediction, values)]
+        masks = [mask for mask in masks if mask is not None]
+        mask = functools.reduce(operator.and_, masks) if masks else None
         losses = {"loss": PerExample(values=values, weights=weights, mask=mask)}
         return Outcome(losses=losses, y=y, prediction=prediction)
 

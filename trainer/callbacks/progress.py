@@ -53,9 +53,8 @@ class Progress(keras.callbacks.Callback):
         seconds = time.perf_counter() - self.began
         left = (self.params["epochs"] - epoch - 1) * seconds
         metrics = "  ".join(f"{k} {v:.4f}" for k, v in ordered(logs or {}).items())
-        speed = f"{self.meters.examples_per_second:,.0f} examples/s"
         tqdm.write(
-            f"epoch {epoch + 1}/{self.params['epochs']}  {metrics}  {speed}  "
+            f"epoch {epoch + 1}/{self.params['epochs']}  {metrics}  {self.meters.speed}  "
             f"{_span(seconds)}, {_span(left)} left",
             file=sys.stderr,
         )

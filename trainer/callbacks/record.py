@@ -98,7 +98,7 @@ class Record(keras.callbacks.Callback):
             "step": self.state.step,
             "epochs": self.state.epoch,
             "skipped_steps": self.state.skipped,
-            "examples_per_second": self.meters.examples_per_second,
+            **self.meters.speeds,
             "final": self.final,
             "best": self.best,
             "weights_sha256": self.state.digest() if status == "done" else None,

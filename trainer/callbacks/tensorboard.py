@@ -96,8 +96,7 @@ class Summaries(keras.callbacks.Callback):
 
     def _write_training(self, logs: dict[str, float]) -> None:
         scalars = {f"batch/{name}": value for name, value in logs.items()}
-        meters = dataclasses.asdict(self.meters)
-        scalars |= {f"loop/{name}": value for name, value in meters.items() if value is not None}
+        scalars |= {f"loop/{name}": value for name, value in self.meters.scalars().items()}
         for name, optimizer in self.state.optimizers.items():
             label = "learning_rate" if len(self.state.optimizers) == 1 else f"learning_rate_{name}"
             scalars[f"loop/{label}"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))

@@ -102,12 +102,19 @@ class Prepared:
 
     def in_memory(self, split: str, flag: str, budget_bytes: int) -> dict[str, np.ndarray]:
         """Decoded in the order of the files."""
-        return reading.load_split(
+        read = reading.load_split(
             self.builder, split, self.source.features, budget_bytes, flag, self.encoded
         )
+        return self.source.arrange(read, split) if self.source.arrange else read
 
     def on_disk(self, split: str, flag: str) -> Stored:
         """Its TFRecord files."""
+        if self.source.arrange:
+            raise BadInput(
+                f"--{flag}={split}: this task arranges its examples in memory, so it can neither "
+                "read them from disk nor from --tf_data_service; raise --memory_budget_gib, or "
+                "take a slice of the split."
+            )
         return stored_records(self.builder, split, self.source.features, self.encoded)
 
 

@@ -40,6 +40,7 @@ class Result:
         step: Steps in all.
         skipped: Those that were not finite and changed nothing.
         examples_per_second: In the last call; 0 where nothing was left to train.
+        speed: The same in words, in what the task counts by.
         weights_sha256: Digest of the model's weights: equal where two runs are equal to the bit.
         workdir: Where everything lies.
         text: What the task showed in words after the last epoch.
@@ -52,6 +53,7 @@ class Result:
     step: int
     skipped: int
     examples_per_second: float
+    speed: str
     weights_sha256: str
     workdir: Path
     text: dict[str, str]
@@ -86,7 +88,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         if config.run.overwrite:  # nothing can be refused any more
             empty(workdir)
         write_flags(workdir, config)
-        meters, history = Meters(), keras.callbacks.History()
+        meters, history = Meters(items=parts.task.items()), keras.callbacks.History()
         record = _record(workdir, parts, checkpoints, meters)
         chosen = _chosen(config, parts, meters, workdir, callbacks)
         averages = next((c for c in chosen if isinstance(c, EvaluateAverages)), None)
@@ -121,6 +123,7 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
             step=parts.state.step,
             skipped=parts.state.skipped,
             examples_per_second=meters.examples_per_second,
+            speed=meters.speed,
             weights_sha256=parts.state.digest(),
             workdir=workdir,
             text=showing.shown.text,
@@ -228,7 +231,7 @@ def summary(config: Config, result: Result) -> str:
         numbers = {k: v for k, v in ordered(metrics).items() if k not in ("epoch", "step")}
         return "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
 
-    speed = f", {result.examples_per_second:,.0f} examples/s" if result.examples_per_second else ""
+    speed = f", {result.speed}" if result.examples_per_second else ""
     skipped = f", {result.skipped} of them skipped: not finite" if result.skipped else ""
     lines = [f"Done: {result.step} steps{speed}{skipped}."]
     if result.best:
