@@ -18,12 +18,12 @@ from tests.support import ROOT
 # Lower rows first; within a row leftwards, so that a module imports only what stands before it.
 # `data`, `callbacks` and `modes` are folders, whose own order is below.
 ROWS = [
-    ["errors", "options", "environment", "config", "flagfile"],
+    ["errors", "options", "environment", "conditions", "config", "flagfile"],
     ["source", "task", "table", "state", "runtime", "optimizer", "remat", "crops", "mixing",
      "rand_augment"],
     ["data", "reduction", "measures", "meters", "step", "workdir", "recorded", "checkpoint",
      "callbacks"],
-    ["assembly", "faults", "restored", "resume", "loop", "fit", "compilation"],
+    ["assembly", "faults", "restored", "resume", "loop", "fit", "hooks", "compilation"],
     ["modes"],
     ["main"],
 ]  # fmt: skip

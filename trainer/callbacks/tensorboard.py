@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from trainer.config import Config, profile_range
+from trainer.conditions import profile_range
+from trainer.config import Config
 from trainer.flagfile import as_text, to_flagfile
 from trainer.meters import Meters
 from trainer.state import TrainState

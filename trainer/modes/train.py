@@ -9,17 +9,15 @@ from pathlib import Path
 
 import keras
 
-from trainer import compilation, errors, fit, loop, resume, runtime
+from trainer import compilation, errors, fit, hooks, loop, resume, runtime
 from trainer.assembly import Parts, assemble
-from trainer.callbacks.averages import EvaluateAverages
-from trainer.callbacks.picture import InputPicture
 from trainer.callbacks.progress import Progress, ordered
 from trainer.callbacks.record import Record
 from trainer.callbacks.saving import Saving
 from trainer.callbacks.showing import Showing
 from trainer.callbacks.tensorboard import Summaries
-from trainer.checkpoint import Checkpoints, larger_is_better
-from trainer.config import Checkpoint, Config
+from trainer.checkpoint import Checkpoints
+from trainer.config import Config
 from trainer.faults import refuse_fault
 from trainer.meters import Meters
 from trainer.workdir import empty, opened, write_flags
@@ -84,16 +82,14 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         checkpoints = Checkpoints(workdir, parts.state, config.checkpoint)
         resume.begin(config, parts, checkpoints)
         fit.compile_model(parts)
-        _refuse_unfit(callbacks, parts)
+        hooks.refuse_unfit(callbacks, parts)
         if config.run.overwrite:  # nothing can be refused any more
             empty(workdir)
         write_flags(workdir, config)
         meters, history = Meters(items=parts.task.items()), keras.callbacks.History()
         record = _record(workdir, parts, checkpoints, meters)
-        chosen = _chosen(config, parts, meters, workdir, callbacks)
-        averages = next((c for c in chosen if isinstance(c, EvaluateAverages)), None)
-        showing = Showing(config, parts.task, parts.state, workdir, averages)
-        own = [showing, *callbacks, *chosen, record, history]
+        showing, others = hooks.chosen(config, parts, meters, workdir, callbacks)
+        own = [showing, *others, record, history]
         saving = Saving(
             checkpoints, parts.state, own, config.checkpoint, parts.schedule.steps_per_epoch,
             mid_epoch=config.run.loop == "tape",
@@ -130,98 +126,12 @@ def train(config: Config, callbacks: Sequence[keras.callbacks.Callback] = ()) ->
         )
 
 
-def _chosen(
-    config: Config,
-    parts: Parts,
-    meters: Meters,
-    workdir: Path,
-    given: Sequence[keras.callbacks.Callback],
-) -> list[keras.callbacks.Callback]:
-    """The callbacks that the flags ask for, in the order in which they are called."""
-    c = config.callbacks
-    chosen: list[keras.callbacks.Callback] = []
-    if c.early_stopping_patience:
-        mode, shown = "auto", parts.task.shown_numbers
-        if c.early_stopping_metric in shown:  # Keras knows the direction of metrics alone
-            mode = "max" if larger_is_better(c.early_stopping_metric) else "min"
-        chosen.append(
-            keras.callbacks.EarlyStopping(
-                monitor=c.early_stopping_metric,
-                mode=mode,
-                patience=c.early_stopping_patience,
-                restore_best_weights=c.restore_best_weights,
-            )
-        )
-    if c.reduce_lr_patience:
-        chosen.append(
-            keras.callbacks.ReduceLROnPlateau(
-                patience=c.reduce_lr_patience, factor=c.reduce_lr_factor
-            )
-        )
-    if c.tensorboard:
-        folder = workdir / "tensorboard"
-        chosen.append(Summaries(folder, config, parts.state, meters))
-        chosen.append(InputPicture(folder, parts.training_reader, parts.plan, parts.state))
-    if c.progress != "none":
-        chosen.append(Progress(meters, c.progress))
-    swapped = any(isinstance(callback, keras.callbacks.SwapEMAWeights) for callback in given)
-    if config.optimizer.ema_momentum and not swapped:  # two swaps would undo each other
-        chosen.append(EvaluateAverages(parts.state.optimizers.values()))
-    return chosen
-
-
 def _record(workdir: Path, parts: Parts, checkpoints: Checkpoints, meters: Meters) -> Record:
     devices = parts.strategy.extended.worker_devices
     data = {**dataclasses.asdict(parts.data.info), "sha256": parts.data.fingerprints()}
     path = workdir / "run.json"
     larger = checkpoints.larger_is_better
     return Record(path, parts.config, parts.state, meters, devices, data, larger)
-
-
-def _refuse_unfit(callbacks: Sequence[keras.callbacks.Callback], parts: Parts) -> None:
-    """Callbacks that would fail after hours are refused at the start.
-
-    `BackupAndRestore` backs up and restores nothing: --workdir says where the run stands, and what
-    it would put over that is of another step.
-    """
-    if parts.config.run.loop == "fit":
-        fit.refuse_what_fit_cannot(parts)
-    _refuse_unknown_metrics(parts)
-    scheduled = any(
-        isinstance(o._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
-        for o in parts.state.optimizers.values()
-    )
-    for callback in callbacks:
-        if isinstance(callback, keras.callbacks.BackupAndRestore):
-            callback.on_train_begin = lambda logs=None: None
-        setters = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
-        if isinstance(callback, setters) and scheduled:
-            raise errors.BadInput(
-                f"{type(callback).__name__} sets the learning rate, which --schedule and "
-                "--warmup_steps do not let it; use one or the other."
-            )
-
-
-def _refuse_unknown_metrics(parts: Parts) -> None:
-    """A misspelt metric would never be better: no best checkpoint, no early stop."""
-    own = list(parts.measures.results())
-    known = own + [f"val_{name}" for name in own] * (parts.eval_plan is not None)
-    known += parts.task.shown_numbers
-    c, best = parts.config.callbacks, parts.config.checkpoint.best_metric
-    for flag, metric, used in (
-        (f"--best_metric={best}", best, best != Checkpoint.best_metric),
-        (
-            f"--early_stopping_metric={c.early_stopping_metric}",
-            c.early_stopping_metric,
-            c.early_stopping_patience,
-        ),
-        (f"--reduce_lr_patience={c.reduce_lr_patience}", "val_loss", c.reduce_lr_patience),
-    ):
-        if used and metric not in known:
-            raise errors.BadInput(
-                f"{flag} watches {metric}, but only {', '.join(known)} are measured here; watch "
-                "one of those, or set --validation_split."
-            )
 
 
 def summary(config: Config, result: Result) -> str:
