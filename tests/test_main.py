@@ -288,7 +288,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     ),
     "no examples": (
         [*MADE, "--examples=0"],
-        ["--train_split=train", "no examples", "choose another split"],
+        ["--train_split=train is empty", "train (0 examples)"],
     ),
     "prepare what is made": (
         ["--mode=prepare", *MADE],
@@ -315,7 +315,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
         ["--class_weights=1.0,2.0", "2 weights", "10 classes", "one weight a class"],
     ),
     "too little memory": (
-        [*DIGITS, "--memory_budget_gib=0.00001"],
+        [*DIGITS, "--reader=memory", "--memory_budget_gib=0.00001"],
         ["--memory_budget_gib=", "--dataset=digits", "raise it"],
     ),
     "a label out of range": (

@@ -7,6 +7,20 @@ from typing import Any
 
 from trainer.errors import BadInput
 
+# What Keras's optimizers take that the step has in another way.
+ELSEWHERE = {
+    "clipnorm": "clips before the all-reduce; use --clip_norm",
+    "global_clipnorm": "clips before the all-reduce; use --clip_norm",
+    "clipvalue": "clips before the all-reduce; use --clip_norm",
+    "gradient_accumulation_steps": "fails inside a tf.function; use --accumulation_steps",
+    "ema_overwrite_frequency": "fails inside a tf.function; leave it out",
+    "use_ema": "has a flag of its own; use --ema_momentum",
+    "ema_momentum": "has a flag of its own; use --ema_momentum",
+    "loss_scale_factor": "has a flag of its own; use --initial_loss_scale",
+    "learning_rate": "has a flag of its own; use --learning_rate",
+    "weight_decay": "has a flag of its own; use --weight_decay",
+}
+
 
 def check_together(config: Any) -> None:
     """Raises `BadInput` for the first flags that do not go together.
@@ -14,25 +28,8 @@ def check_together(config: Any) -> None:
     Args:
         config: The whole `Config`, which cannot be named here: it stands on this.
     """
+    _check_optimizer_args(config.optimizer.optimizer_args)
     o, s, c = config.optimizer, config.step, config.callbacks
-    refused = {
-        "clipnorm": "clips before the all-reduce; use --clip_norm",
-        "global_clipnorm": "clips before the all-reduce; use --clip_norm",
-        "clipvalue": "clips before the all-reduce; use --clip_norm",
-        "gradient_accumulation_steps": "fails inside a tf.function; use --accumulation_steps",
-        "ema_overwrite_frequency": "fails inside a tf.function; leave it out",
-        "use_ema": "has a flag of its own; use --ema_momentum",
-        "ema_momentum": "has a flag of its own; use --ema_momentum",
-        "loss_scale_factor": "has a flag of its own; use --initial_loss_scale",
-        "learning_rate": "has a flag of its own; use --learning_rate",
-        "weight_decay": "has a flag of its own; use --weight_decay",
-    }
-    for argument in o.optimizer_args:
-        name, equals, value = argument.partition("=")
-        if not (equals and name.isidentifier() and value):
-            raise BadInput(f"--optimizer_args={argument} is not of the form name=value.")
-        if name in refused:
-            raise BadInput(f"--optimizer_args={argument}: Keras's {name} {refused[name]}.")
     if (o.schedule == "piecewise") != bool(o.schedule_boundaries):
         raise BadInput(
             f"--schedule={o.schedule} with --schedule_boundaries="
@@ -71,6 +68,15 @@ def check_together(config: Any) -> None:
         raise BadInput(f"--profile_steps={c.profile_steps} is not of the form START:STOP.")
     if config.run.loop == "fit":
         _check_fit(config)
+
+
+def _check_optimizer_args(arguments: tuple[str, ...]) -> None:
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not (equals and name.isidentifier() and value):
+            raise BadInput(f"--optimizer_args={argument} is not of the form name=value.")
+        if name in ELSEWHERE:
+            raise BadInput(f"--optimizer_args={argument}: Keras's {name} {ELSEWHERE[name]}.")
 
 
 def _check_fit(config: Any) -> None:
