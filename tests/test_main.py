@@ -407,3 +407,26 @@ def test_a_run_leaves_with_its_code_and_its_record(tmp_path: Path) -> None:
     assert record["status"] == "done"
     # nothing of TensorFlow's start-up lines
     assert [line for line in done.stderr.splitlines() if "cpu" in line.lower()] == []
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--mode=evaluate", "--workdir=nowhere"],
+        ["--mode=export", "--workdir=nowhere"],
+        ["--mode=predict", "--input=a.png", "--workdir=nowhere"],
+        ["--dataset=./nowhere"],
+        ["--tf_data_service=grpc://localhost:1"],
+    ],
+)
+def test_what_is_not_there_is_named_before_tensorflow_is_imported(
+    flags: list[str], tmp_path: Path
+) -> None:
+    program = (
+        f"import sys; from trainer.main import main\nassert main({flags}) == 64\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    asked = [sys.executable, "-c", program]
+    done = subprocess.run(asked, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert flags[-1] in done.stderr and not any(tmp_path.iterdir())

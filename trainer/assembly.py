@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from trainer.config import Config, task_module
 from trainer.data.load import Loaded, load, num_examples
+from trainer.data.offline import refuse_silence
 from trainer.data.pipeline import distribute
 from trainer.data.plan import IndexPlan, Schedule
 from trainer.data.readers import Reader, Split, open_reader
-from trainer.data.service import distribute_service, refuse_silence
+from trainer.data.service import distribute_service
 from trainer.errors import BadInput
 from trainer.measures import Measures
 from trainer.optimizer import make_optimizer

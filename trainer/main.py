@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from trainer import environment, errors
 from trainer.config import Config, task_module
-from trainer.data.offline import missing_offline
+from trainer.data.offline import missing_offline, refuse_silence
 from trainer.flagfile import help_text, parse
+from trainer.recorded import no_record, record_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
                 print(text, flush=True)
             return errors.OK
         config = parse(arguments)
-        _refuse_missing_data(config)
+        _refuse_missing(config)
         environment.settle()
         mode = importlib.import_module(f"trainer.modes.{config.run.mode}")
         return int(mode.run(config) or errors.OK)
@@ -43,10 +44,15 @@ def main(arguments: Sequence[str]) -> int:
         return stop.exit_code
 
 
-def _refuse_missing_data(config: Config) -> None:
-    """A dataset that is neither here nor to be had is named before TensorFlow is imported."""
-    if config.run.mode in ("predict", "compare"):  # which have their own input
+def _refuse_missing(config: Config) -> None:
+    """What is neither here nor to be had is named before TensorFlow is imported."""
+    mode = config.run.mode
+    if mode in ("evaluate", "predict", "export") and not record_of(config).is_file():
+        raise no_record(config)
+    if mode in ("predict", "compare"):  # which have their own input
         return
+    if config.data.tf_data_service:
+        refuse_silence(config.data.tf_data_service)
     source = task_module(config.run.task).Task(config.task_options).source()
     if source.dataset and not config.data.from_files:
         missing = missing_offline(source.dataset, config.data.data_dir)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trainer.config import Config
 from trainer.errors import BadInput
 
 # What a clock says is never twice the same.
@@ -27,6 +28,22 @@ class Recorded:
     workdir: Path
     record: dict[str, Any]
     series: dict[str, dict[int, float]]
+
+
+def record_of(config: Config) -> Path:
+    """The record of the run that `--workdir`, or else `--checkpoint`, names."""
+    workdir = Path(config.run.workdir).expanduser()
+    given = Path(config.trained.checkpoint).expanduser()
+    elsewhere = len(given.parts) > 1 and given.is_dir()
+    return (given.resolve().parents[1] if elsewhere else workdir) / "run.json"
+
+
+def no_record(config: Config) -> BadInput:
+    """What is said where that is not there, or tells nothing."""
+    return BadInput(
+        f"--workdir={config.run.workdir}: there is no {record_of(config)} that tells what a run "
+        "was trained on; name the folder of a run, or train first."
+    )
 
 
 def read(workdir: str) -> Recorded:

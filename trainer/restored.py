@@ -12,9 +12,9 @@ import tensorflow as tf
 from trainer.callbacks.averages import EvaluateAverages
 from trainer.checkpoint import Checkpoints, Saved
 from trainer.config import Config, task_module
-from trainer.errors import BadInput
 from trainer.optimizer import make_optimizer
 from trainer.options import MOST_INT
+from trainer.recorded import no_record, record_of
 from trainer.source import DataInfo, Source
 from trainer.state import TrainState, make_state, synchronize_batch_norm
 from trainer.task import Task
@@ -74,10 +74,7 @@ def restore(config: Config, strategy: tf.distribute.Strategy) -> Restored:
 
 def _info(config: Config) -> DataInfo:
     """What the model was shaped by, as the run's record has it."""
-    workdir = Path(config.run.workdir).expanduser()
-    given = Path(config.trained.checkpoint).expanduser()
-    elsewhere = len(given.parts) > 1 and given.is_dir()
-    record = (given.resolve().parents[1] if elsewhere else workdir) / "run.json"
+    record = record_of(config)
     try:
         data: dict[str, Any] = json.loads(record.read_text())["data"]
         shapes = {name: tuple(shape) for name, shape in data["shapes"].items()}
@@ -89,7 +86,4 @@ def _info(config: Config) -> DataInfo:
             class_names=names,
         )
     except (OSError, ValueError, KeyError):
-        raise BadInput(
-            f"--workdir={config.run.workdir}: there is no {record} that tells what a run was "
-            "trained on; name the folder of a run, or train first."
-        ) from None
+        raise no_record(config) from None

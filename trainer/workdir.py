@@ -28,7 +28,7 @@ def opened(config: Config) -> Iterator[Path]:
     """
     workdir = Path(config.run.workdir).expanduser()
     refusal = f"--workdir={config.run.workdir} cannot be written to"
-    made = not workdir.exists()
+    missing = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = os.open(workdir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -39,8 +39,11 @@ def opened(config: Config) -> Iterator[Path]:
         try:
             yield workdir
         except BadInput:
-            if made and {path.name for path in workdir.iterdir()} <= {"lock", "config.flags"}:
+            if missing and {path.name for path in workdir.iterdir()} <= {"lock", "config.flags"}:
                 shutil.rmtree(workdir)
+                with contextlib.suppress(OSError):  # another run may have moved in
+                    for folder in missing[1:]:
+                        folder.rmdir()
             raise
     finally:
         os.close(lock)

@@ -53,11 +53,19 @@ def test_missing_offline_imports_neither_tensorflow_nor_tfds(
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
-@pytest.mark.parametrize("dataset", ["digits", "no_such_dataset", "", "../mnist"])
+@pytest.mark.parametrize("dataset", ["digits", "no_such_dataset", ""])
 def test_missing_offline_leaves_what_it_cannot_tell_to_tfds(
     tmp_path: Path, no_network: None, dataset: str
 ) -> None:
     assert offline.missing_offline(dataset, str(tmp_path)) is None
+
+
+def test_a_folder_is_there_or_not(tmp_path: Path) -> None:
+    assert offline.missing_offline(str(tmp_path), "data") is None
+    refusal = offline.missing_offline(f"{tmp_path}/nowhere", "data")
+    assert refusal == f"--dataset={tmp_path}/nowhere is not a folder; " + (
+        "give its path, or a name of TFDS."
+    )
 
 
 def test_a_dataset_with_configs_is_not_refused_for_another_configs_archives(

@@ -12,17 +12,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.offline import NO_FOLDER
 from trainer.data.splits import Part
 from trainer.data.stored import Stored
 from trainer.errors import BadInput
 from trainer.source import Features
 
 ENDINGS = (".jpg", ".jpeg", ".png")
-
-
-def is_folder(dataset: str) -> bool:
-    """Whether `--dataset` names a place on disk: `/...`, `./...`, `../...` or `~/...`."""
-    return dataset.startswith(("/", "./", "../", "~/")) or dataset in (".", "..", "~")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +56,7 @@ def open_folder(dataset: str) -> Any:
 
     root = Path(dataset).expanduser()
     if not root.is_dir():
-        raise BadInput(f"--dataset={dataset} is not a folder; give its path, or a name of TFDS.")
+        raise BadInput(NO_FOLDER.format(dataset))
     written = [root] if (root / "dataset_info.json").exists() else []
     written += sorted(path.parent for path in root.glob("*/dataset_info.json"))
     if not written:

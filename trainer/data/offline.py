@@ -18,9 +18,17 @@ from urllib.parse import urlsplit
 
 from trainer.data import archives
 from trainer.data.archives import Archive
+from trainer.errors import BadInput
 
 DEADLINE_SECONDS = 0.8
+KNOCK_SECONDS = 3.0
+NO_FOLDER = "--dataset={} is not a folder; give its path, or a name of TFDS."
 _PORTS = {"http": 80, "https": 443, "ftp": 21}
+
+
+def is_folder(dataset: str) -> bool:
+    """Whether `--dataset` names a place on disk: `/...`, `./...`, `../...` or `~/...`."""
+    return dataset.startswith(("/", "./", "../", "~/")) or dataset in (".", "..", "~")
 
 
 def missing_offline(dataset: str, data_dir: str) -> str | None:
@@ -34,6 +42,9 @@ def missing_offline(dataset: str, data_dir: str) -> str | None:
         The refusal, or None where the dataset is prepared, its archives are in the download cache,
         the network is there, or only TFDS can tell.
     """
+    if is_folder(dataset):
+        there = Path(dataset).expanduser().is_dir()
+        return None if there else NO_FOLDER.format(dataset)
     path = dataset.partition(":")[0]
     name = path.partition("/")[0]
     root = Path(data_dir).expanduser()
@@ -104,3 +115,16 @@ def _knock(address: tuple[str, int], seconds: float, answers: queue.SimpleQueue[
         answers.put(True)
     except (OSError, UnicodeError):  # a host name can be no name at all
         answers.put(False)
+
+
+def refuse_silence(address: str) -> None:
+    """Raises `BadInput` where no dispatcher takes a connection; TensorFlow would wait for ever."""
+    host, _, port = address.removeprefix("grpc://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, ValueError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(
+            f"--tf_data_service={address} does not answer ({reason}); start a "
+            "tf.data.experimental.service.DispatchServer there, or leave the flag out."
+        ) from error

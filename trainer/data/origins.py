@@ -10,7 +10,8 @@ import numpy as np
 
 from trainer.data import arrays as reading
 from trainer.data import splits
-from trainer.data.folders import ImageFolder, is_folder, open_folder, stored_images
+from trainer.data.folders import ImageFolder, open_folder, stored_images
+from trainer.data.offline import is_folder
 from trainer.data.prepare import is_prepared, lack, open_builder, prepare
 from trainer.data.records import stored_records
 from trainer.data.splits import Part

@@ -9,7 +9,6 @@ a run on the service goes on after an interruption, but not with the same batche
 from __future__ import annotations
 
 import logging
-import socket
 from typing import Any
 
 import tensorflow as tf
@@ -17,24 +16,8 @@ import tensorflow as tf
 from trainer.data.pipeline import PARALLEL_CALLS
 from trainer.data.plan import IndexPlan, cut
 from trainer.data.readers import Reader, read_share
-from trainer.errors import BadInput
 
 log = logging.getLogger("trainer")
-
-KNOCK_SECONDS = 3.0
-
-
-def refuse_silence(address: str) -> None:
-    """Raises `BadInput` where no dispatcher takes a connection; TensorFlow would wait for ever."""
-    host, _, port = address.removeprefix("grpc://").rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
-    except (OSError, ValueError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BadInput(
-            f"--tf_data_service={address} does not answer ({reason}); start a "
-            "tf.data.experimental.service.DispatchServer there, or leave the flag out."
-        ) from error
 
 
 def distribute_service(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainer import errors
 from trainer.config import Config, task_module
-from trainer.data.folders import is_folder
+from trainer.data.offline import is_folder
 from trainer.data.prepare import open_builder, prepare
 
 
