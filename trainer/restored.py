@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from trainer.callbacks.averages import EvaluateAverages
@@ -37,6 +38,11 @@ class Restored:
     state: TrainState
     saved: Saved
     name: str
+
+    @property
+    def model(self) -> keras.Model:
+        """The part of it that is exported and predicts."""
+        return self.task.served(self.state.model)
 
 
 def restore(config: Config, strategy: tf.distribute.Strategy) -> Restored:

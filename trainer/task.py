@@ -105,6 +105,10 @@ class Task:
         """What speed is told in besides examples: a plural, and how many an example has."""
         return "examples", 1
 
+    def served(self, model: keras.Model) -> keras.Model:
+        """The part that is exported and predicts, called on the `x` of a batch."""
+        return model
+
     def show(self, model: keras.Model, seed: int) -> Shown:
         """What is to be seen of the model after an epoch: samples, learned numbers.
 

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support import environment
+import pytest
+
+from tests.support import environment, trainer_main
 from trainer.errors import OK
 
 PLAIN = """
@@ -57,3 +59,13 @@ def test_what_predicts_otherwise_when_reloaded_does_not_stay(told: Any) -> None:
     assert "model.keras predicts otherwise when reloaded, by" in told["lied"]["code"]
     assert told["lied"]["left"] == []
     assert [name for name in told["around"] if "lied" in name or name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_of_a_gan_the_generator_alone_is_exported(tmp_path: Path) -> None:
+    run = ["--task=gan", f"--workdir={tmp_path}", "--train_steps=2", "--progress=none"]
+    trained = trainer_main(*run)
+    assert trained.returncode == 0, trained.stderr
+    done = trainer_main(*run, "--mode=export")
+    assert done.returncode == 0, done.stderr
+    assert "it takes float32 [None, 8]" in done.stdout and "imported" not in done.stdout

@@ -101,7 +101,7 @@ def export(config: Config) -> Exported:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         made = Path(folder, "export")
         made.mkdir()
-        difference, needs = _made(restored.state.model, made, x, config.step.precision)
+        difference, needs = _made(restored.model, made, x, config.step.precision)
         done = Exported(
             folder=target,
             checkpoint=str(restored.saved.folder),

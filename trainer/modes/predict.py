@@ -71,7 +71,7 @@ def predict(config: Config) -> dict[str, Any]:
 
 def _predictions(restored: Restored, features: dict[str, Any], batch_size: int) -> Any:
     """The model's output on all examples, float32."""
-    model = restored.state.model
+    model = restored.model
 
     @tf.function(reduce_retracing=True, autograph=False)
     def forward(x: Any) -> Any:

@@ -104,6 +104,10 @@ class Task(task.Task):
         }
         return Outcome(losses=losses, y=batch[1], prediction=made)
 
+    def served(self, model: keras.Model) -> keras.Model:
+        """The generator, called on latents."""
+        return model.generator
+
     def show(self, model: keras.Model, seed: int) -> Shown:
         """Samples from the same latents each time; of the ring, how well they cover it."""
         import numpy as np
