@@ -69,7 +69,7 @@ CONFIGS = {
     "imagenet_resnet50_8gpu_fp16": ["--image_size=64"],
     "flowers_transfer": ["--image_size=64", "--weights=none"],
 }
-FAST = ("cifar10_resnet20", "imagenet_resnet50")
+FAST = ("cifar10_resnet20",)
 
 
 @pytest.mark.parametrize(
